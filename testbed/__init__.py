@@ -1,0 +1,1 @@
+"""A packet-level emulation testbed for real-time calls over ExpressRoute and the Internet."""

@@ -1,0 +1,160 @@
+"""What a plan is: values only, so that it can be printed, compared, saved in the manifest and carried out.
+
+`testbed.plan` makes it from a topology and a scenario; `testbed.emulation` carries it out and reads it back;
+`testbed.analysis` uses it to know which address belongs to which node. JSON in and out: `Plan.model_validate_json`.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from testbed.topology import LinkShape, SegmentKind
+
+
+class Value(BaseModel):
+    """Base of the plan's parts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interface(Value):
+    """One end of a link, inside its node's network namespace."""
+
+    name: str
+    "Name of the neighbour (for a link that is not up too)."
+    mac: str
+    address: str | None
+    "IPv4 address with prefix length; None on a switch."
+    link: str
+    mtu: int = 1500
+
+
+class Route(Value):
+    """A static route that is set by netlink (a BGP speaker's are in its BIRD configuration instead)."""
+
+    prefix: str
+    "CIDR; 0.0.0.0/0 for the default."
+    via: str
+    "Address of the next hop."
+    interface: str
+
+
+class NodePlan(Value):
+    """One network namespace."""
+
+    name: str
+    kind: Literal["host", "router", "firewall", "switch"]
+    segment: str
+    segment_kind: SegmentKind
+    organisation: str
+    title: str
+    interfaces: tuple[Interface, ...]
+    routes: tuple[Route, ...]
+    sysctls: dict[str, str]
+    "Every setting that matters, standard ones and the node's own, by dotted name; read back after writing."
+    bird: str | None = None
+    "BIRD configuration, whole."
+    iptables: str | None = None
+    "iptables-restore text, written as `iptables-save` prints it."
+
+
+class End(Value):
+    """One end of a link."""
+
+    node: str
+    interface: str
+
+
+class LinkPlan(Value):
+    """A link with its shapes. Forward is from A to B."""
+
+    name: str
+    segment: str
+    segment_kind: SegmentKind
+    a: End
+    b: End
+    shape_forward: LinkShape
+    shape_return: LinkShape
+    up: bool
+    captured: bool
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether either direction does anything to packets: then it goes through the switchboard, else it is a plain veth."""
+        plain = LinkShape()
+        return self.shape_forward != plain or self.shape_return != plain
+
+
+class RouteFact(Value):
+    """What the kernel's table of a node must hold before traffic starts: routing has converged when all do."""
+
+    node: str
+    prefix: str
+    via: str | None
+    "Address of the next hop; None where the prefix must be absent."
+
+
+class Job(Value):
+    """A program of `agents` in a node. *arguments* is the JSON job it is given, whole."""
+
+    name: str
+    "Unique in the scenario: alice, on-fe, on-edge1 ..."
+    node: str
+    program: str
+    "Module below agents/: client, front_end, edge, conference, mediation, phone ..."
+    arguments: dict[str, Any]
+    stage: Literal["service", "party"]
+    "Services are ready before parties start."
+
+
+class CallPlan(Value):
+    """What the conductor tells a party to do once all are ready."""
+
+    party: str
+    "Job that acts."
+    call: str
+    "Name of the call, as the events tell it."
+    target: str
+    "SIP URI."
+    answerers: tuple[str, ...]
+    "Jobs that take part from the other side."
+    media: tuple[str, ...]
+    bundled: bool
+
+
+class PredictedPath(Value):
+    """Where packets of a leg should go, worked out from the topology before anything starts."""
+
+    flow: str
+    from_: str
+    to: str
+    forward: tuple[str, ...]
+    "Links in order, from `from_` to `to`."
+    return_: tuple[str, ...]
+    forward_end: str
+    "Closed list of dispositions: DELIVERED, NO_ROUTE, DENIED_BY_RULE ..., with the node and rule after a colon."
+    return_end: str
+    note: str = ""
+
+
+class Plan(Value):
+    """A scenario, worked out: everything the emulation does and the analysis must know."""
+
+    scenario: str
+    row: str
+    seed: int
+    nodes: tuple[NodePlan, ...]
+    links: tuple[LinkPlan, ...]
+    converged: tuple[RouteFact, ...]
+    jobs: tuple[Job, ...]
+    calls: tuple[CallPlan, ...]
+    roles: dict[str, tuple[str, ...]]
+    "<pool>-<role> and party name to nodes: what a leg's `from` and `to` mean."
+    addresses: dict[str, str]
+    "Every address and NAT pool address of the world to the node that owns it (a pool address to its firewall)."
+    sip_ports: tuple[int, ...]
+    "Ports on which signaling is found (5060, 5061 ...)."
+    predicted: tuple[PredictedPath, ...]
+    duration_ns: int
+    "How long media flows in each call once it is up."
+    setup_limit_ns: int

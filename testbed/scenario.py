@@ -1,0 +1,99 @@
+"""What a scenario file may say: who calls whom in which topology, what must be seen, and what must turn it red."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from testbed.topology import Name, NodeName, SegmentKind, Table
+from testbed.units import Duration
+
+FlowKind = Literal["signaling", "media"]
+MediaKind = Literal["audio", "video"]
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
+
+
+class Party(Table):
+    """A user or telephone, and where it is."""
+
+    node: NodeName
+    home: Name | None = None
+    "Pool that holds the user's account; None for a guest or a PSTN telephone."
+    uri: str
+    "Address of record, like sip:alice@contoso.example or sip:+4684001234@pstn.example."
+    transport: Literal["udp", "tcp"] = "tcp"
+    "Between client and server."
+    turn_transport: Literal["udp", "tcp"] = "udp"
+
+
+class Call(Table):
+    """One call: peer to peer, to the PSTN, or into a conference."""
+
+    kind: Literal["p2p", "pstn", "conference"]
+    caller: Name | None = None
+    callee: Name | None = None
+    "Party called, for kind p2p and pstn."
+    participants: tuple[Name, ...] = ()
+    "Parties that join, for kind conference."
+    host: str | None = None
+    'Role that hosts the conference ("online-conference"), for kind conference.'
+    media: tuple[MediaKind, ...] = ("audio",)
+    bundled: bool = True
+
+
+class Leg(Table):
+    """One application-layer hop of one flow, and the kinds of segment its packets must and must never cross."""
+
+    flow: FlowKind
+    from_: str = Field(alias="from")
+    "A party of the scenario, a node, or a role (<pool>-<role>)."
+    to: str
+    crosses: tuple[SegmentKind, ...]
+    never: tuple[SegmentKind, ...] = ()
+
+
+class ArticleCell(Table):
+    """What the article's table prints for this row, per party."""
+
+    signaling: dict[Name, str] = {}
+    media: dict[Name, str] = {}
+
+
+class Change(Table):
+    """An edit of the topology or the scenario by dotted key; see `testbed.change`."""
+
+    set: dict[str, Any] = {}
+    remove: tuple[str, ...] = ()
+
+
+class Control(Change):
+    """A change that must turn the scenario red, and the reason it must give."""
+
+    why: str
+    verdict: Literal["FAIL", "INCONCLUSIVE"]
+    reason: str
+    "Regular expression that the verdict's reason must match, so that it is red for the right reason."
+
+
+class Scenario(Table):
+    """One row of the catalogue, or a user's own."""
+
+    id: str
+    "Slug: the path of the file below scenarios/, without .toml."
+    row: str
+    table: Literal["online", "hybrid", "cloud-connector", "prose", "rules", "asymmetric"]
+    title: str
+    topology: Name
+    parties: dict[Name, Party]
+    calls: tuple[Call, ...]
+    legs: tuple[Leg, ...]
+    article: ArticleCell = ArticleCell()
+    relays: tuple[int, ...] = ()
+    "Allowed numbers of TURN relays between the two ends of the media; empty where the row does not say."
+    selected_pair: tuple[str, str] | None = None
+    "Required candidate types of the selected pair."
+    changes: tuple[Change, ...] = ()
+    controls: dict[Name, Control] = {}
+    sip_t1: Duration = 500_000_000
+    setup_limit: Duration = 12_000_000_000
+    "How long registration and call set-up may take before the parties give up."
+    note: str = ""

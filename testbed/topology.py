@@ -1,0 +1,200 @@
+"""What a topology file may say: nodes, links, routing, firewalls and pools, keyed by name.
+
+Every thing has a name and sits in a table under it, so that a change can point at it ("links.msee1-er-pe1.up").
+Cross-references (does that node exist?) are checked here; what follows from them is worked out by `testbed.plan`.
+"""
+
+from ipaddress import IPv4Interface, IPv4Network
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from testbed.units import Duration, Rate, Ratio
+
+SegmentKind = Literal["customer", "internet", "expressroute", "microsoft", "pstn"]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
+NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=15)]
+"Also the name of the interface that each neighbour has towards this node, so Linux's limit of 15 characters holds."
+PortRange = Annotated[str, StringConstraints(pattern=r"^\d{1,5}(-\d{1,5})?$")]
+
+
+class Table(BaseModel):
+    """Base of every table in a file: a key that is not known is an error, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class BurstLoss(Table):
+    """Gilbert-Elliott loss: a two-state chain, stepped once a packet."""
+
+    enter: Ratio
+    "Probability of going from the good to the bad state."
+    leave: Ratio
+    "Probability of going from the bad back to the good state."
+    loss: Ratio = 1.0
+    "Loss while in the bad state."
+
+
+class LinkShape(Table):
+    """What one direction of a link does to the IP packets it carries."""
+
+    delay: Duration = 0
+    "One-way delay added to every packet."
+    jitter: Duration = 0
+    "tc-netem's jitter: the spread of the delay around `delay`."
+    jitter_distribution: Literal["uniform", "normal", "pareto"] = "normal"
+    loss: Ratio = 0.0
+    "Share of packets lost at random, each by itself."
+    burst_loss: BurstLoss | None = None
+    reorder: Ratio = 0.0
+    "Share of packets sent ahead of the delay, so that they overtake."
+    duplicate: Ratio = 0.0
+    rate: Rate | None = None
+    "Bit rate of IP packets; None is unlimited."
+    queue_packets: int = Field(1000, ge=1)
+    "How many packets wait for the rate or the delay before more are dropped at the tail."
+    dscp: Literal["preserve", "bleach"] = "preserve"
+    "Whether the link keeps the DSCP (ExpressRoute) or sets it to 0 (the Internet)."
+
+
+class Segment(Table):
+    """A part of the world that one party runs: its kind decides what a leg may cross."""
+
+    kind: SegmentKind
+    organisation: Name
+    title: str
+
+
+class Node(Table):
+    """A network namespace: a host, a router, a stateful firewall or an Ethernet switch."""
+
+    segment: Name
+    "Filled in by the reader from the file the node stands in."
+    kind: Literal["host", "router", "firewall", "switch"]
+    title: str = ""
+    routes: dict[str, NodeName] = {}
+    'Static routes: prefix (or "default") to the neighbour that takes it; a switch between the two is looked through.'
+    sysctl: dict[str, str] = {}
+    "Settings beyond the standard ones, by their dotted name (net.ipv4.conf.all.rp_filter)."
+    local_ports: PortRange | None = None
+    "net.ipv4.ip_local_port_range: the source ports of this node's clients."
+
+
+class Link(Table):
+    """A cable between two nodes. The first end is A; forward is from A to B."""
+
+    ends: tuple[NodeName, NodeName]
+    segment: Name
+    "Filled in from the file where the link does not say it."
+    addresses: dict[NodeName, IPv4Interface] = {}
+    "Address of each end; a switch has none."
+    shape: LinkShape = LinkShape()
+    "Both directions, unless `shape_forward` or `shape_return` is given."
+    shape_forward: LinkShape | None = None
+    shape_return: LinkShape | None = None
+    up: bool = True
+    captured: bool = True
+
+
+class BgpSpeaker(Table):
+    """A router that runs BIRD."""
+
+    asn: int = Field(ge=1, le=4_294_967_295)
+    transit: bool = False
+    "Whether it passes on routes learned from one external neighbour to another."
+
+
+class BgpSession(Table):
+    """A BGP session between two speakers: external between different AS numbers, internal within one."""
+
+    ends: tuple[NodeName, NodeName]
+    local_preference: dict[NodeName, int] = {}
+    "What each end sets on the routes it learns here; 100 where nothing is said."
+    accept_communities: dict[NodeName, tuple[str, ...]] = {}
+    'Route filter: that end takes only routes with one of these communities ("12076:5030").'
+    refuse_default: tuple[NodeName, ...] = ()
+    "Ends that drop the default route and private prefixes (RFC 1918), as Microsoft's peering does."
+    up: bool = True
+
+
+class Announcement(Table):
+    """A prefix that a speaker originates, and the neighbours it tells."""
+
+    prefix: IPv4Network
+    at: NodeName
+    to: tuple[NodeName, ...]
+    communities: tuple[str, ...] = ()
+
+
+class FirewallRule(Table):
+    """One rule of the FORWARD chain; packets that start a flow (NEW) and match are let through."""
+
+    from_: str = Field(alias="from")
+    'Zone, or "any".'
+    to: str
+    source: IPv4Network | None = None
+    destination: IPv4Network | None = None
+    protocol: Literal["tcp", "udp", "icmp", "any"] = "any"
+    source_ports: tuple[PortRange, ...] = ()
+    destination_ports: tuple[PortRange, ...] = ()
+    action: Literal["accept", "drop"] = "accept"
+    why: str = ""
+
+
+class SourceNat(Table):
+    """Source NAT of flows that leave towards a zone."""
+
+    to_zone: str
+    source: IPv4Network | None = None
+    pool: str
+    'Public address, range "a-b", or "masquerade".'
+
+
+class Firewall(Table):
+    """The policy of a node of kind firewall: connection tracking, default DROP, every drop logged by NFLOG with its rule."""
+
+    zones: dict[Name, tuple[NodeName, ...]]
+    "Zone to the neighbours (interfaces) in it."
+    stateful: bool = True
+    rules: dict[Name, FirewallRule] = {}
+    "In order."
+    nat: dict[Name, SourceNat] = {}
+
+
+class Pool(Table):
+    """Servers that belong together: Microsoft's online pool, or an organisation's own."""
+
+    title: str
+    domains: tuple[str, ...]
+    "SIP domains of its users."
+    roles: dict[Name, tuple[NodeName, ...]]
+    """Role to nodes: front-end, edge, conference, mediation, gateway ... A leg names "<pool>-<role>".
+    Nodes of role edge run coturn (A/V Edge) and, where `access_edge` is true, an Access Edge too."""
+    access_edge: bool = False
+    "Whether clients outside reach the Front End through the Edge's SIP proxy (Access Edge) instead of directly."
+    relay_ports: PortRange = "50000-59999"
+
+
+class Topology(Table):
+    """An assembly of segments, whole."""
+
+    name: Name
+    title: str
+    segments: dict[Name, Segment]
+    nodes: dict[NodeName, Node]
+    links: dict[Name, Link]
+    bgp: dict[NodeName, BgpSpeaker] = {}
+    sessions: dict[Name, BgpSession] = {}
+    announcements: dict[Name, Announcement] = {}
+    firewalls: dict[NodeName, Firewall] = {}
+    pools: dict[Name, Pool] = {}
+
+
+def shape_of(link: Link, *, forward: bool) -> LinkShape:
+    """Return what *link* does in one direction."""
+    one_way = link.shape_forward if forward else link.shape_return
+    return one_way or link.shape
+
+
+Document = dict[str, Any]
+"A file's content as tomllib gives it, before validation; changes are applied to this form."
