@@ -1,0 +1,39 @@
+# Every target does the set-up it needs. SCENARIO=online/p2p-external runs one scenario; JOBS=n runs n at once.
+PYTHON ?= python3
+SCENARIO ?= --all
+JOBS ?= 1
+DURATION ?= 15s
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup setup-test run test lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml setup/packages.txt setup/install-packages
+	PYTHON=$(PYTHON) setup/install-packages run
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+setup-test: setup
+	PYTHON=$(PYTHON) setup/install-packages test
+
+run: setup
+	$(BIN)/testbed run $(SCENARIO) --jobs $(JOBS) --duration $(DURATION)
+
+test: setup-test
+	$(BIN)/python -m pytest --require-emulation
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup-test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
