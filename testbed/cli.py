@@ -1,0 +1,213 @@
+"""The commands. Each calls one function elsewhere; nothing else prints."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from testbed import catalogue, run
+from testbed.change import parse_change
+from testbed.errors import TestbedError, UsageError
+from testbed.plan import make_plan
+from testbed.plan.prediction import explain_lines
+from testbed.plan.text import plan_lines
+from testbed.progress import Board
+from testbed.reader import Spec, read_spec, read_topology
+from testbed.report import write_report
+from testbed.report.summary import summary_rows, summary_table
+from testbed.units import parse_duration_ns
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+TableName = Literal["online", "hybrid", "cloud-connector", "prose", "rules", "asymmetric"]
+Scenarios = Annotated[list[str] | None, typer.Argument(help="Scenarios by name (online/p2p-external) or file.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--change", help="A change: a TOML file, 'links.x.up=false', or '-firewalls.fw-er.rules.turn'."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Duration = Annotated[str, typer.Option(help="How long media flows in each call.")]
+_CHECK_DURATION_NS: Final = 15_000_000_000
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _duration_ns(text: str) -> int:
+    try:
+        duration_ns = parse_duration_ns(text)
+    except ValueError as error:
+        raise UsageError(f"--duration: {error}") from None
+    if not 1_000_000_000 <= duration_ns <= 3_600_000_000_000:
+        raise UsageError(f"--duration: must be from 1s to 60min, not {text}")
+    return duration_ns
+
+
+@app.command("list")
+def list_command(as_json: AsJson = False) -> None:
+    """Show the catalogue: every scenario, its row, and what the article's table says."""
+    entries = catalogue.list_scenarios()
+    if as_json:
+        _print_json([entry.as_json() for entry in entries])
+        return
+    out.print(catalogue.catalogue_table(entries))
+
+
+@app.command()
+def check(files: Annotated[list[str], typer.Argument(help="Scenario or topology files, or scenarios by name.")]) -> None:
+    """Validate files and print the plan that follows from them; needs no privilege."""
+    for name in files:
+        path = catalogue.find_spec(name)
+        if catalogue.is_topology(path):
+            topology = read_topology(path)
+            out.print(f"{path}: topology {topology.name}: {len(topology.nodes)} nodes, {len(topology.links)} links: sound", markup=False)
+            continue
+        plan = make_plan(read_spec(path), duration_ns=_CHECK_DURATION_NS, seed=1)
+        out.print("\n".join(plan_lines(plan)), markup=False)
+
+
+@app.command()
+def explain(scenario: str, change: Changes = None, as_json: AsJson = False) -> None:
+    """Predict the path of every leg, both ways, before anything starts."""
+    plan = make_plan(_spec(scenario, change), duration_ns=_CHECK_DURATION_NS, seed=1)
+    if as_json:
+        _print_json([path.model_dump(mode="json", by_alias=True) for path in plan.predicted])
+        return
+    out.print("\n".join(explain_lines(plan)), markup=False)
+
+
+def _spec(scenario: str, changes: list[str] | None) -> Spec:
+    return read_spec(catalogue.find_scenario(scenario), tuple(parse_change(text) for text in changes or []))
+
+
+@app.command("run")
+def run_command(
+    scenarios: Scenarios = None,
+    all_scenarios: Annotated[bool, typer.Option("--all", help="Run the whole catalogue.")] = False,
+    table: Annotated[TableName | None, typer.Option(help="Run one table of the catalogue.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="How many scenarios run at once.")] = 1,
+    duration: Duration = "15s",
+    results: Annotated[Path, typer.Option(help="Where results go.")] = Path("results"),
+    change: Changes = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here too.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+    backend: Annotated[Literal["auto", "wire", "netem"], typer.Option(help="How links are shaped.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Build the network, place real calls, capture every link and judge.
+
+    Exit status: 0 all PASS; 1 a FAIL; 2 bad file or usage; 3 an INCONCLUSIVE; 4 the rig broke. The worst wins.
+    """
+    paths = catalogue.choose(scenarios or [], everything=all_scenarios, table=table)
+    options = run.Options(
+        results=results,
+        duration_ns=_duration_ns(duration),
+        jobs=jobs,
+        seed=seed,
+        changes=tuple(parse_change(text) for text in change or []),
+        backend=backend,
+        command=tuple(sys.argv[1:]),
+        junit=junit,
+    )
+    board = Board([catalogue.scenario_id(path) for path in paths], options.duration_ns)
+    outcome = _run_with_progress(board, lambda on_event: run.run_scenarios(paths, options, on_event))
+    if as_json:
+        _print_json(json.loads((outcome.directory / "run.json").read_text(encoding="utf-8")))
+    else:
+        _print_outcome(outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _run_with_progress(board: Board, work: Callable[[run.OnEvent], run.RunOutcome]) -> run.RunOutcome:
+    """Show progress on standard error: a live board on a terminal, plain lines elsewhere."""
+    if err.is_terminal:
+        with Live(board, console=err, refresh_per_second=4, transient=True):
+            return work(lambda scenario, event: void(board.take(scenario, event)))
+
+    def say(scenario: str, event: dict[str, Any]) -> None:
+        if line := board.take(scenario, event):
+            err.print(line, markup=False)
+
+    return work(say)
+
+
+def void(_: object) -> None:
+    """Take a value and do nothing with it."""
+
+
+def _print_outcome(outcome: run.RunOutcome) -> None:
+    out.print(summary_table(summary_rows(outcome.directory)))
+    if outcome.interrupted:
+        out.print("Interrupted: what was finished by then is above and in the results.")
+    out.print(f"Report: {outcome.directory / 'report.html'}", markup=False)
+
+
+@app.command()
+def analyse(directory: Path, as_json: AsJson = False) -> None:
+    """Judge a run again from its files alone: a run's directory, or one scenario's within it."""
+    outcome = run.rejudge(directory)
+    if as_json:
+        _print_json([one.as_json() for one in outcome.scenarios])
+    elif (directory / "run.json").exists():
+        _print_outcome(outcome)
+    else:
+        for one in outcome.scenarios:
+            out.print(f"{one.scenario}: {one.verdict}: {one.reason}", markup=False)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def report(directory: Path) -> None:
+    """Write the report page of a run anew, from its verdicts."""
+    if not (directory / "run.json").exists():
+        raise UsageError(f"{directory}: not the directory of a run (it has no run.json)")
+    out.print(str(write_report(directory)), markup=False)
+
+
+@app.command()
+def shell(scenario: str, change: Changes = None) -> None:
+    """Build the scenario's world, routing and servers running, and open Mininet's prompt in it."""
+    from testbed.emulation.shell import run_shell
+
+    plan = make_plan(_spec(scenario, change), duration_ns=_CHECK_DURATION_NS, seed=1)
+    raise typer.Exit(run_shell(plan))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine has, what is missing, and the command that mends it."""
+    from testbed.emulation.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json([finding.as_json() for finding in findings])
+    else:
+        for finding in findings:
+            mark = "[green]ok  [/]" if finding.ok else "[bold red]miss[/]"
+            out.print(mark, f"{finding.what}: {finding.state}", style=None)
+            if finding.mend:
+                out.print(f"     mend: {finding.mend}", markup=False)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 4)
+
+
+def main() -> None:
+    """Run the command line; an error is one line and the exit code that goes with it."""
+    try:
+        app()
+    except TestbedError as error:
+        for line in str(error).splitlines():
+            err.print(f"testbed: {line}", markup=False, style="red" if err.is_terminal else None)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        err.print(f"testbed: {error}", markup=False)
+        sys.exit(4)

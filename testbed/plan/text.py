@@ -1,0 +1,57 @@
+"""A plan as text, for `testbed check`: everything that will be applied, in a form that diffs well."""
+
+from collections.abc import Iterator
+
+from testbed.plan.model import LinkPlan, NodePlan, Plan
+from testbed.topology import LinkShape
+from testbed.units import format_duration, format_rate, format_ratio
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Return the plan, line by line: nodes with all their settings, links with their shapes, programs, calls."""
+    lines = [f"scenario {plan.scenario} (row {plan.row}): {len(plan.nodes)} nodes, {len(plan.links)} links"]
+    for node in plan.nodes:
+        lines += ["", *_node_lines(node)]
+    lines += ["", "links"]
+    lines += [f"  {_link_line(link)}" for link in plan.links]
+    lines += ["", "routes that must be there before traffic"]
+    lines += [f"  {fact.node}: {fact.prefix} via {fact.via or 'nothing'}" for fact in plan.converged]
+    lines += ["", "programs"]
+    lines += [f"  {job.name} on {job.node}: {job.program}" for job in plan.jobs]
+    lines += ["", "calls"]
+    lines += [f"  {call.party} calls {call.target} ({', '.join(call.media)})" for call in plan.calls]
+    return lines
+
+
+def _node_lines(node: NodePlan) -> Iterator[str]:
+    yield f"node {node.name} ({node.kind}, {node.organisation}, segment {node.segment}: {node.segment_kind}) {node.title}".rstrip()
+    for interface in node.interfaces:
+        yield f"  interface {interface.name} {interface.mac} {interface.address or 'no address'} (link {interface.link})"
+    for route in node.routes:
+        yield f"  route {route.prefix} via {route.via} dev {route.interface}"
+    for name, value in sorted(node.sysctls.items()):
+        yield f"  sysctl {name} = {value}"
+    for title, text in (("bird", node.bird), ("iptables", node.iptables)):
+        if text is not None:
+            yield f"  {title}:"
+            yield from (f"    {line}".rstrip() for line in text.splitlines())
+
+
+def _link_line(link: LinkPlan) -> str:
+    forward, back = shape_text(link.shape_forward), shape_text(link.shape_return)
+    shape = forward if forward == back else f"forward {forward}; return {back}"
+    marks = "".join(f" [{mark}]" for mark, on in (("down", not link.up), ("not captured", not link.captured)) if on)
+    return f"{link.name} ({link.segment_kind}) {link.a.node} - {link.b.node}: {shape}{marks}"
+
+
+def shape_text(shape: LinkShape) -> str:
+    """Say in one line what a link's direction does."""
+    if shape == LinkShape():
+        return "plain cable"
+    words = [format_duration(shape.delay)] if shape.delay else []
+    words += [f"jitter {format_duration(shape.jitter)} {shape.jitter_distribution}"] if shape.jitter else []
+    words += [format_rate(shape.rate)] if shape.rate else []
+    words += [f"{what} {format_ratio(share)}" for what in ("loss", "reorder", "duplicate") if (share := getattr(shape, what))]
+    words += [f"burst loss {format_ratio(shape.burst_loss.enter)}/{format_ratio(shape.burst_loss.leave)}"] if shape.burst_loss else []
+    words += ["DSCP to 0"] if shape.dscp == "bleach" else []
+    return ", ".join(words)

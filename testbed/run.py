@@ -1,0 +1,277 @@
+"""The conductor: from scenario files to a judged results directory. The one module that sees every stage."""
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from testbed import files
+from testbed.emulation.world import World
+from testbed.errors import RigError, TestbedError, UsageError
+from testbed.plan import make_plan
+from testbed.plan.model import Plan
+from testbed.reader import Spec, read_spec
+from testbed.report import write_report
+from testbed.report.junit import junit_xml
+from testbed.scenario import Change, Verdict
+from testbed.verdict import write_verdict
+
+FORMAT: Final = 1
+EXIT_CODES: Final[dict[str, int]] = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "ERROR": 4}
+_WORST_FIRST: Final = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+"Called with a scenario's id and each line its world says, for the progress shown to the user."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run, apart from what."""
+
+    results: Path
+    duration_ns: int
+    jobs: int = 1
+    seed: int = 1
+    changes: tuple[Change, ...] = ()
+    backend: Literal["auto", "wire", "netem"] = "auto"
+    command: tuple[str, ...] = ()
+    junit: Path | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ScenarioOutcome:
+    """How one scenario ended, as it stands in run.json."""
+
+    scenario: str
+    row: str
+    verdict: Verdict
+    reason: str
+    directory: str
+    duration_s: float
+    media_s: float
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "scenario": self.scenario,
+            "row": self.row,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "directory": self.directory,
+            "duration_s": round(self.duration_s, 3),
+            "media_s": round(self.media_s, 3),
+            "overhead_s": round(self.duration_s - self.media_s, 3),
+        }
+
+
+@dataclass(slots=True)
+class RunOutcome:
+    """A run, ended or interrupted."""
+
+    directory: Path
+    interrupted: bool = False
+    scenarios: list[ScenarioOutcome] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """4 if the rig broke or the run was interrupted, else 1 on a FAIL, else 3 on an INCONCLUSIVE, else 0."""
+        verdicts = {outcome.verdict for outcome in self.scenarios} | ({"ERROR"} if self.interrupted else set())
+        return next((EXIT_CODES[verdict] for verdict in _WORST_FIRST if verdict in verdicts), 0)
+
+
+def run_scenarios(paths: Sequence[Path], options: Options, on_event: OnEvent) -> RunOutcome:
+    """Run the scenarios in *paths*, *options.jobs* at a time, judge them and write the results directory.
+
+    Every file is read and planned before anything starts. Raises SpecError for a bad file. Ctrl-C ends the
+    worlds under way, and what was finished by then is reported.
+    """
+    specs = [read_spec(path, options.changes) for path in paths]
+    if not specs:
+        raise UsageError("no scenario to run; `testbed list` shows them")
+    plans = [make_plan(spec, duration_ns=options.duration_ns, seed=options.seed) for spec in specs]
+    directory = _new_run_directory(options.results)
+    started = datetime.now(UTC)
+    outcome = RunOutcome(directory)
+    asyncio.run(_run_all(list(zip(specs, plans, strict=True)), directory, options, on_event, outcome))
+    outcome.scenarios.sort(key=lambda one: [spec.scenario.id for spec in specs].index(one.scenario))
+    _write_run(outcome, options, started)
+    return outcome
+
+
+async def _run_all(
+    work: list[tuple[Spec, Plan]], directory: Path, options: Options, on_event: OnEvent, outcome: RunOutcome
+) -> None:
+    places = asyncio.Semaphore(options.jobs)
+    interrupt = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in _STOP_SIGNALS:
+        loop.add_signal_handler(signal_number, interrupt.set)
+
+    async def one(spec: Spec, plan: Plan) -> None:
+        async with places:
+            if not interrupt.is_set():
+                outcome.scenarios.append(await _run_one(spec, plan, directory, options, on_event, interrupt))
+
+    try:
+        await asyncio.gather(*(one(spec, plan) for spec, plan in work))
+    finally:
+        for signal_number in _STOP_SIGNALS:
+            loop.remove_signal_handler(signal_number)
+    outcome.interrupted = interrupt.is_set()
+
+
+async def _run_one(
+    spec: Spec, plan: Plan, directory: Path, options: Options, on_event: OnEvent, interrupt: asyncio.Event
+) -> ScenarioOutcome:
+    scenario = spec.scenario
+    place = directory / scenario.id.replace("/", "-")
+    place.mkdir()
+    began_ns = time.monotonic_ns()
+    fault = ""
+    try:
+        async with World.start(
+            plan, directory=place, backend=options.backend, on_event=lambda event: on_event(scenario.id, event)
+        ) as world:
+            await _until_finished(world, interrupt)
+    except (TestbedError, OSError) as error:
+        fault = str(error)
+    if interrupt.is_set():
+        fault = "interrupted before it was finished"
+    try:
+        verdict = await asyncio.to_thread(_judge, spec, plan, place, options, fault)
+    except OSError as error:
+        verdict = {"verdict": "ERROR", "reason": f"{fault or 'the results could not be written'}: {error}"}
+    on_event(scenario.id, {"type": "verdict", "verdict": verdict["verdict"], "reason": verdict["reason"]})
+    return ScenarioOutcome(
+        scenario=scenario.id,
+        row=scenario.row,
+        verdict=verdict["verdict"],
+        reason=verdict["reason"],
+        directory=place.name,
+        duration_s=(time.monotonic_ns() - began_ns) / 1e9,
+        media_s=plan.duration_ns / 1e9,
+    )
+
+
+async def _until_finished(world: World, interrupt: asyncio.Event) -> None:
+    """Wait for the world's end; on Ctrl-C ask it to save what it has and end."""
+    finished = asyncio.ensure_future(world.finished())
+    stopping = asyncio.ensure_future(interrupt.wait())
+    try:
+        await asyncio.wait({finished, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not finished.done():
+            await world.stop()
+        await finished
+    finally:
+        stopping.cancel()
+        finished.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await stopping
+
+
+def _judge(spec: Spec, plan: Plan, place: Path, options: Options, fault: str) -> dict[str, Any]:
+    """Write the manifest, last of what the run leaves, and judge; a rig that broke is judged ERROR."""
+    emulation = place / "emulation.json"
+    manifest = {
+        "format": FORMAT,
+        "scenario": spec.scenario.id,
+        "given": spec.given,
+        "in_force": spec.scenario.model_dump(mode="json", by_alias=True),
+        "topology": spec.topology.model_dump(mode="json", by_alias=True),
+        "plan": plan.model_dump(mode="json"),
+        "seed": options.seed,
+        "changes": [change.model_dump(mode="json") for change in options.changes],
+        "emulation": json.loads(emulation.read_text(encoding="utf-8")) if emulation.exists() else None,
+        "fault": fault,
+    }
+    files.write_json(place / "manifest.json", manifest)
+    return write_verdict(place)
+
+
+def _new_run_directory(results: Path) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    results.mkdir(parents=True, exist_ok=True)
+    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
+        directory = results / f"{stamp}{suffix}"
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir()
+            return directory
+    raise RigError(f"{results}: a hundred runs began in this second; use --results for each")
+
+
+def _write_run(outcome: RunOutcome, options: Options, started: datetime) -> None:
+    run = {
+        "format": FORMAT,
+        "run": outcome.directory.name,
+        "started": started.isoformat(timespec="seconds"),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": list(options.command),
+        "interrupted": outcome.interrupted,
+        "environment": _environment(outcome.directory),
+        "scenarios": [one.as_json() for one in outcome.scenarios],
+    }
+    files.write_json(outcome.directory / "run.json", run)
+    junit = junit_xml(outcome.directory)
+    for path in (outcome.directory / "junit.xml", *([options.junit] if options.junit else [])):
+        files.write_text(path, junit)
+    write_report(outcome.directory)
+    _point_latest_at(outcome.directory)
+
+
+def _environment(directory: Path) -> dict[str, Any]:
+    emulations = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(directory.glob("*/emulation.json"))]
+    return {
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "backend": sorted({emulation["backend"] for emulation in emulations}),
+        "versions": emulations[0]["versions"] if emulations else {},
+    }
+
+
+def _point_latest_at(directory: Path) -> None:
+    latest = directory.parent / "latest"
+    fresh = directory.parent / f".latest-{os.getpid()}"
+    fresh.symlink_to(directory.name)
+    fresh.replace(latest)
+
+
+def rejudge(directory: Path) -> RunOutcome:
+    """Judge a run, or one scenario's directory, again from its files alone, and write its report anew."""
+    if (directory / "manifest.json").exists():
+        verdict = write_verdict(directory)
+        return RunOutcome(directory, scenarios=[_outcome_again(directory, verdict, {})])
+    run_file = directory / "run.json"
+    try:
+        run = json.loads(run_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{directory}: not a results directory: {error}") from None
+    outcome = RunOutcome(directory, interrupted=run["interrupted"])
+    for entry in run["scenarios"]:
+        place = directory / entry["directory"]
+        outcome.scenarios.append(_outcome_again(place, write_verdict(place), entry))
+    files.write_json(run_file, {**run, "scenarios": [one.as_json() for one in outcome.scenarios]})
+    files.write_text(directory / "junit.xml", junit_xml(directory))
+    write_report(directory)
+    return outcome
+
+
+def _outcome_again(place: Path, verdict: dict[str, Any], entry: dict[str, Any]) -> ScenarioOutcome:
+    return ScenarioOutcome(
+        scenario=verdict["scenario"],
+        row=verdict["row"],
+        verdict=verdict["verdict"],
+        reason=verdict["reason"],
+        directory=place.name,
+        duration_s=entry.get("duration_s", 0.0),
+        media_s=entry.get("media_s", 0.0),
+    )
