@@ -23,7 +23,10 @@ from testbed.report.summary import summary_rows, summary_table
 from testbed.units import parse_duration_ns
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -64,13 +67,18 @@ def list_command(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def check(files: Annotated[list[str], typer.Argument(help="Scenario or topology files, or scenarios by name.")]) -> None:
+def check(
+    files: Annotated[list[str], typer.Argument(help="Scenario or topology files, or scenarios by name.")],
+) -> None:
     """Validate files and print the plan that follows from them; needs no privilege."""
     for name in files:
         path = catalogue.find_spec(name)
         if catalogue.is_topology(path):
             topology = read_topology(path)
-            out.print(f"{path}: topology {topology.name}: {len(topology.nodes)} nodes, {len(topology.links)} links: sound", markup=False)
+            out.print(
+                f"{path}: topology {topology.name}: {len(topology.nodes)} nodes, {len(topology.links)} links: sound",
+                markup=False,
+            )
             continue
         plan = make_plan(read_spec(path), duration_ns=_CHECK_DURATION_NS, seed=1)
         out.print("\n".join(plan_lines(plan)), markup=False)

@@ -83,5 +83,7 @@ class Board:
         now_ns = time.monotonic_ns()
         for scenario, progress in self._progress.items():
             style = VERDICT_STYLE.get(progress.verdict, "" if progress.stage else "dim")
-            table.add_row(Text(scenario, style="bold" if progress.stage else "dim"), Text(progress.line(now_ns), style=style))
+            table.add_row(
+                Text(scenario, style="bold" if progress.stage else "dim"), Text(progress.line(now_ns), style=style)
+            )
         return table

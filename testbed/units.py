@@ -36,7 +36,9 @@ def parse_ratio(text: object) -> float:
 
 
 def _format(value: float, units: dict[str, int]) -> str:
-    unit, factor = max(((u, f) for u, f in units.items() if value >= f), key=lambda x: x[1], default=next(iter(units.items())))
+    unit, factor = max(
+        ((u, f) for u, f in units.items() if value >= f), key=lambda x: x[1], default=next(iter(units.items()))
+    )
     return f"{value / factor:.9g}{unit}"
 
 

@@ -51,7 +51,13 @@ def shape_text(shape: LinkShape) -> str:
     words = [format_duration(shape.delay)] if shape.delay else []
     words += [f"jitter {format_duration(shape.jitter)} {shape.jitter_distribution}"] if shape.jitter else []
     words += [format_rate(shape.rate)] if shape.rate else []
-    words += [f"{what} {format_ratio(share)}" for what in ("loss", "reorder", "duplicate") if (share := getattr(shape, what))]
-    words += [f"burst loss {format_ratio(shape.burst_loss.enter)}/{format_ratio(shape.burst_loss.leave)}"] if shape.burst_loss else []
+    words += [
+        f"{what} {format_ratio(share)}" for what in ("loss", "reorder", "duplicate") if (share := getattr(shape, what))
+    ]
+    words += (
+        [f"burst loss {format_ratio(shape.burst_loss.enter)}/{format_ratio(shape.burst_loss.leave)}"]
+        if shape.burst_loss
+        else []
+    )
     words += ["DSCP to 0"] if shape.dscp == "bleach" else []
     return ", ".join(words)

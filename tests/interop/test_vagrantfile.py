@@ -11,7 +11,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def validate(folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "VAGRANT_DEFAULT_PROVIDER": "libvirt", "VAGRANT_HOME": str(home), "VAGRANT_CHECKPOINT_DISABLE": "1"}
+    environment = {
+        **os.environ,
+        "VAGRANT_DEFAULT_PROVIDER": "libvirt",
+        "VAGRANT_HOME": str(home),
+        "VAGRANT_CHECKPOINT_DISABLE": "1",
+    }
     return subprocess.run(
         ["vagrant", "validate"], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
     )

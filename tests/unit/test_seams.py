@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PURE = ["testbed/plan", "testbed/analysis", "testbed/report", "testbed/verdict.py", "testbed/reader.py", "testbed/change.py"]
+PURE = [
+    "testbed/plan",
+    "testbed/analysis",
+    "testbed/report",
+    "testbed/verdict.py",
+    "testbed/reader.py",
+    "testbed/change.py",
+]
 KERNEL = ("testbed.emulation", "subprocess", "mininet", "pyroute2", "socket", "asyncio")
 
 
