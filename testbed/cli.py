@@ -117,18 +117,18 @@ def run_command(
     Exit status: 0 all PASS; 1 a FAIL; 2 bad file or usage; 3 an INCONCLUSIVE; 4 the rig broke. The worst wins.
     """
     paths = catalogue.choose(scenarios or [], everything=all_scenarios, table=table)
+    items = run.read_items(paths, [parse_change(text) for text in change or []])
     options = run.Options(
         results=results,
         duration_ns=_duration_ns(duration),
         jobs=jobs,
         seed=seed,
-        changes=tuple(parse_change(text) for text in change or []),
         backend=backend,
         command=tuple(sys.argv[1:]),
         junit=junit,
     )
-    board = Board([catalogue.scenario_id(path) for path in paths], options.duration_ns)
-    outcome = _run_with_progress(board, lambda on_event: run.run_scenarios(paths, options, on_event))
+    board = Board([item.name for item in items], options.duration_ns)
+    outcome = _run_with_progress(board, lambda on_event: run.run_items(items, options, on_event))
     if as_json:
         _print_json(json.loads((outcome.directory / "run.json").read_text(encoding="utf-8")))
     else:

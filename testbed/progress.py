@@ -70,7 +70,7 @@ class Board:
         self._duration_ns = duration_ns
 
     def take(self, scenario: str, event: dict[str, Any]) -> str | None:
-        """Take in an event; return what to say of it where lines are printed one below the other, if anything is new."""
+        """Take in an event; return the line to print where lines stand one below the other, if it is new."""
         progress = self._progress[scenario]
         now_ns = time.monotonic_ns()
         before = progress.line(0)

@@ -21,7 +21,7 @@ from testbed.plan.model import Plan
 from testbed.reader import Spec, read_spec
 from testbed.report import write_report
 from testbed.report.junit import junit_xml
-from testbed.scenario import Change, Verdict
+from testbed.scenario import Change, Control, Verdict
 from testbed.verdict import write_verdict
 
 FORMAT: Final = 1
@@ -41,16 +41,44 @@ class Options:
     duration_ns: int
     jobs: int = 1
     seed: int = 1
-    changes: tuple[Change, ...] = ()
     backend: Literal["auto", "wire", "netem"] = "auto"
     command: tuple[str, ...] = ()
     junit: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to run: a scenario as it stands, or with a change that makes it another."""
+
+    name: str
+    "Unique in the run; names the directory."
+    spec: Spec
+    changes: tuple[Change, ...] = ()
+    "What was changed against the file; already applied in `spec`."
+
+
+def read_items(paths: Sequence[Path], changes: Sequence[Change] = ()) -> list[Item]:
+    """Read scenarios, each with *changes* applied. Raises SpecError."""
+    specs = [read_spec(path, tuple(changes)) for path in paths]
+    return [Item(spec.scenario.id, spec, tuple(changes)) for spec in specs]
+
+
+def read_controls(paths: Sequence[Path]) -> list[tuple[Item, Control]]:
+    """Read the negative controls of scenarios: each is the scenario with a change that must turn it red."""
+    controls = []
+    for path in paths:
+        for name, control in read_spec(path).scenario.controls.items():
+            change = Change(set=control.set, remove=control.remove)
+            spec = read_spec(path, (change,))
+            controls.append((Item(f"{spec.scenario.id}@{name}", spec, (change,)), control))
+    return controls
 
 
 @dataclass(slots=True, kw_only=True)
 class ScenarioOutcome:
     """How one scenario ended, as it stands in run.json."""
 
+    name: str
     scenario: str
     row: str
     verdict: Verdict
@@ -61,6 +89,7 @@ class ScenarioOutcome:
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "name": self.name,
             "scenario": self.scenario,
             "row": self.row,
             "verdict": self.verdict,
@@ -87,41 +116,41 @@ class RunOutcome:
         return next((EXIT_CODES[verdict] for verdict in _WORST_FIRST if verdict in verdicts), 0)
 
 
-def run_scenarios(paths: Sequence[Path], options: Options, on_event: OnEvent) -> RunOutcome:
-    """Run the scenarios in *paths*, *options.jobs* at a time, judge them and write the results directory.
+def run_items(items: Sequence[Item], options: Options, on_event: OnEvent) -> RunOutcome:
+    """Run *items*, *options.jobs* at a time, judge them and write the results directory.
 
-    Every file is read and planned before anything starts. Raises SpecError for a bad file. Ctrl-C ends the
-    worlds under way, and what was finished by then is reported.
+    All are planned before anything starts. Ctrl-C ends the worlds under way, and what was finished by then is
+    reported. Raises SpecError for what cannot be planned, OSError where results cannot be written.
     """
-    specs = [read_spec(path, options.changes) for path in paths]
-    if not specs:
+    if not items:
         raise UsageError("no scenario to run; `testbed list` shows them")
-    plans = [make_plan(spec, duration_ns=options.duration_ns, seed=options.seed) for spec in specs]
+    plans = [make_plan(item.spec, duration_ns=options.duration_ns, seed=options.seed) for item in items]
     directory = _new_run_directory(options.results)
     started = datetime.now(UTC)
     outcome = RunOutcome(directory)
-    asyncio.run(_run_all(list(zip(specs, plans, strict=True)), directory, options, on_event, outcome))
-    outcome.scenarios.sort(key=lambda one: [spec.scenario.id for spec in specs].index(one.scenario))
+    for item in items:
+        _place(directory, item).mkdir()
+    asyncio.run(_run_all(list(zip(items, plans, strict=True)), options, on_event, outcome))
+    outcome.scenarios.sort(key=lambda one: [item.name for item in items].index(one.name))
     _write_run(outcome, options, started)
     return outcome
 
 
-async def _run_all(
-    work: list[tuple[Spec, Plan]], directory: Path, options: Options, on_event: OnEvent, outcome: RunOutcome
-) -> None:
+async def _run_all(work: list[tuple[Item, Plan]], options: Options, on_event: OnEvent, outcome: RunOutcome) -> None:
     places = asyncio.Semaphore(options.jobs)
     interrupt = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in _STOP_SIGNALS:
         loop.add_signal_handler(signal_number, interrupt.set)
 
-    async def one(spec: Spec, plan: Plan) -> None:
+    async def one(item: Item, plan: Plan) -> None:
         async with places:
             if not interrupt.is_set():
-                outcome.scenarios.append(await _run_one(spec, plan, directory, options, on_event, interrupt))
+                place = _place(outcome.directory, item)
+                outcome.scenarios.append(await _run_one(item, plan, place, options, on_event, interrupt))
 
     try:
-        await asyncio.gather(*(one(spec, plan) for spec, plan in work))
+        await asyncio.gather(*(one(item, plan) for item, plan in work))
     finally:
         for signal_number in _STOP_SIGNALS:
             loop.remove_signal_handler(signal_number)
@@ -129,16 +158,13 @@ async def _run_all(
 
 
 async def _run_one(
-    spec: Spec, plan: Plan, directory: Path, options: Options, on_event: OnEvent, interrupt: asyncio.Event
+    item: Item, plan: Plan, place: Path, options: Options, on_event: OnEvent, interrupt: asyncio.Event
 ) -> ScenarioOutcome:
-    scenario = spec.scenario
-    place = directory / scenario.id.replace("/", "-")
-    place.mkdir()
     began_ns = time.monotonic_ns()
     fault = ""
     try:
         async with World.start(
-            plan, directory=place, backend=options.backend, on_event=lambda event: on_event(scenario.id, event)
+            plan, directory=place, backend=options.backend, on_event=lambda event: on_event(item.name, event)
         ) as world:
             await _until_finished(world, interrupt)
     except (TestbedError, OSError) as error:
@@ -146,13 +172,14 @@ async def _run_one(
     if interrupt.is_set():
         fault = "interrupted before it was finished"
     try:
-        verdict = await asyncio.to_thread(_judge, spec, plan, place, options, fault)
+        verdict = await asyncio.to_thread(_judge, item, plan, place, options, fault)
     except OSError as error:
         verdict = {"verdict": "ERROR", "reason": f"{fault or 'the results could not be written'}: {error}"}
-    on_event(scenario.id, {"type": "verdict", "verdict": verdict["verdict"], "reason": verdict["reason"]})
+    on_event(item.name, {"type": "verdict", "verdict": verdict["verdict"], "reason": verdict["reason"]})
     return ScenarioOutcome(
-        scenario=scenario.id,
-        row=scenario.row,
+        name=item.name,
+        scenario=item.spec.scenario.id,
+        row=item.spec.scenario.row,
         verdict=verdict["verdict"],
         reason=verdict["reason"],
         directory=place.name,
@@ -177,23 +204,27 @@ async def _until_finished(world: World, interrupt: asyncio.Event) -> None:
             await stopping
 
 
-def _judge(spec: Spec, plan: Plan, place: Path, options: Options, fault: str) -> dict[str, Any]:
+def _judge(item: Item, plan: Plan, place: Path, options: Options, fault: str) -> dict[str, Any]:
     """Write the manifest, last of what the run leaves, and judge; a rig that broke is judged ERROR."""
     emulation = place / "emulation.json"
     manifest = {
         "format": FORMAT,
-        "scenario": spec.scenario.id,
-        "given": spec.given,
-        "in_force": spec.scenario.model_dump(mode="json", by_alias=True),
-        "topology": spec.topology.model_dump(mode="json", by_alias=True),
+        "scenario": item.spec.scenario.id,
+        "given": item.spec.given,
+        "in_force": item.spec.scenario.model_dump(mode="json", by_alias=True),
+        "topology": item.spec.topology.model_dump(mode="json", by_alias=True),
         "plan": plan.model_dump(mode="json"),
         "seed": options.seed,
-        "changes": [change.model_dump(mode="json") for change in options.changes],
+        "changes": [change.model_dump(mode="json") for change in item.changes],
         "emulation": json.loads(emulation.read_text(encoding="utf-8")) if emulation.exists() else None,
         "fault": fault,
     }
     files.write_json(place / "manifest.json", manifest)
     return write_verdict(place)
+
+
+def _place(directory: Path, item: Item) -> Path:
+    return directory / item.name.replace("/", "-")
 
 
 def _new_run_directory(results: Path) -> Path:
@@ -267,6 +298,7 @@ def rejudge(directory: Path) -> RunOutcome:
 
 def _outcome_again(place: Path, verdict: dict[str, Any], entry: dict[str, Any]) -> ScenarioOutcome:
     return ScenarioOutcome(
+        name=entry.get("name", verdict["scenario"]),
         scenario=verdict["scenario"],
         row=verdict["row"],
         verdict=verdict["verdict"],

@@ -109,19 +109,15 @@ def _in_a_namespace(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def _firewall() -> Finding:
-    rules = "iptables -A FORWARD -m conntrack --ctstate INVALID -j NFLOG --nflog-group 100 && iptables -t nat -A POSTROUTING -j MASQUERADE"
-    answer = _in_a_namespace("sh", "-c", rules)
+    rules = "iptables -A FORWARD -m conntrack --ctstate INVALID -j NFLOG --nflog-group 100"
+    answer = _in_a_namespace("sh", "-c", f"{rules} && iptables -t nat -A POSTROUTING -j MASQUERADE")
     if answer.returncode == 0:
         return Finding(
             "stateful firewall", True, "iptables with connection tracking, NFLOG and NAT works in a namespace"
         )
     fault = (answer.stderr.strip().splitlines() or ["no message"])[-1]
-    return Finding(
-        "stateful firewall",
-        False,
-        fault,
-        "modprobe -a nf_conntrack nf_nat xt_conntrack xt_NFLOG nfnetlink_log xt_comment",
-    )
+    modules = "nf_conntrack nf_nat xt_conntrack xt_NFLOG nfnetlink_log xt_comment"
+    return Finding("stateful firewall", False, fault, f"modprobe -a {modules}")
 
 
 def _links() -> Finding:

@@ -24,9 +24,11 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def _node_lines(node: NodePlan) -> Iterator[str]:
-    yield f"node {node.name} ({node.kind}, {node.organisation}, segment {node.segment}: {node.segment_kind}) {node.title}".rstrip()
+    place = f"{node.kind}, {node.organisation}, segment {node.segment}: {node.segment_kind}"
+    yield f"node {node.name} ({place}) {node.title}".rstrip()
     for interface in node.interfaces:
-        yield f"  interface {interface.name} {interface.mac} {interface.address or 'no address'} (link {interface.link})"
+        address = interface.address or "no address"
+        yield f"  interface {interface.name} {interface.mac} {address} (link {interface.link})"
     for route in node.routes:
         yield f"  route {route.prefix} via {route.via} dev {route.interface}"
     for name, value in sorted(node.sysctls.items()):
