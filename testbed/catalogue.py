@@ -1,0 +1,122 @@
+"""The catalogue: what scenarios there are, and which files a command line means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from rich.table import Table
+from rich.text import Text
+
+from testbed.errors import UsageError
+from testbed.faults import suggest
+from testbed.places import root, scenario_id
+from testbed.reader import read_scenario
+from testbed.scenario import Scenario
+from testbed.toml import read_document
+
+TABLES: tuple[str, ...] = get_args(Scenario.model_fields["table"].annotation)
+"What `--table` may name."
+FLOWS = ("signaling", "media")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """One scenario file, as `testbed list` shows it."""
+
+    scenario: str
+    "Its id, like online/p2p-external."
+    row: str
+    table: str
+    title: str
+    article: dict[str, dict[str, str]]
+    "Flow kind to party to what the article's table prints."
+    controls: tuple[str, ...]
+    path: Path
+
+    def as_json(self) -> dict[str, object]:
+        """Return the entry as `testbed list --json` prints it."""
+        return {
+            "scenario": self.scenario,
+            "row": self.row,
+            "table": self.table,
+            "title": self.title,
+            "article": self.article,
+            "controls": list(self.controls),
+        }
+
+
+def scenario_paths(at: Path | None = None) -> list[Path]:
+    """Return every scenario file below *at*/scenarios (default: the root), by name."""
+    return sorted(((at or root()) / "scenarios").rglob("*.toml"))
+
+
+def list_scenarios(at: Path | None = None) -> list[CatalogueEntry]:
+    """Return the catalogue, in the order of the tables and then of the rows; raise SpecError for a bad file."""
+    entries = [_entry(path) for path in scenario_paths(at)]
+    return sorted(entries, key=lambda entry: (TABLES.index(entry.table), entry.row, entry.scenario))
+
+
+def _entry(path: Path) -> CatalogueEntry:
+    scenario = read_scenario(path)
+    return CatalogueEntry(
+        scenario=scenario.id,
+        row=scenario.row,
+        table=scenario.table,
+        title=scenario.title,
+        article=scenario.article.model_dump(exclude_defaults=True),
+        controls=tuple(scenario.controls),
+        path=path,
+    )
+
+
+def find_scenario(name: str, at: Path | None = None) -> Path:
+    """Return the file that *name* means: a path, or an id like online/p2p-external; raise UsageError."""
+    as_path = Path(name)
+    if as_path.suffix == ".toml" and as_path.is_file():
+        return as_path
+    known = {scenario_id(path): path for path in scenario_paths(at)}
+    slug = name.removesuffix(".toml").removeprefix("scenarios/")
+    if slug in known:
+        return known[slug]
+    raise UsageError(f"no scenario {name!r}; {suggest(slug, known, what='there are')}")
+
+
+def find_spec(name: str, at: Path | None = None) -> Path:
+    """Return the scenario or topology file that *name* means: a path, or the id of either; raise UsageError."""
+    topology = (at or root()) / "topologies" / f"{name}.toml"
+    return topology if topology.is_file() else find_scenario(name, at)
+
+
+def is_topology(path: Path) -> bool:
+    """Return whether a file describes a topology, not a scenario, by the tables it has; raise SpecError."""
+    document = read_document(path)
+    return "topology" not in document and not {"segment", "includes", "nodes", "links"}.isdisjoint(document)
+
+
+def choose(
+    names: Sequence[str] = (), *, everything: bool = False, table: str | None = None, at: Path | None = None
+) -> list[Path]:
+    """Return the files a command line asks for (names, `--all`, `--table T`), none twice; raise UsageError."""
+    if table is not None and table not in TABLES:
+        raise UsageError(f"no table {table!r}; {suggest(table, TABLES)}")
+    chosen = [find_scenario(name, at) for name in names]
+    if everything or table is not None:
+        chosen += [entry.path for entry in list_scenarios(at) if everything or entry.table == table]
+    unique = list({path.resolve(): path for path in chosen}.values())
+    if not unique:
+        empty = f"table {table!r} has no scenario yet" if table else "no scenario chosen"
+        raise UsageError(f"{empty}; name one, or use --all or --table (`testbed list` shows them)")
+    return unique
+
+
+def catalogue_table(entries: Sequence[CatalogueEntry]) -> Table:
+    """Lay the catalogue out for a terminal: a row a scenario, with what the article says of each party."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("Row", "Scenario", "Table", "Title", "Article: signaling", "Article: media", "Controls"):
+        table.add_column(title, overflow="fold")
+    for entry in entries:
+        cells = [", ".join(f"{who} {what}" for who, what in entry.article.get(flow, {}).items()) for flow in FLOWS]
+        names = (entry.row, entry.scenario, entry.table, entry.title, *cells, str(len(entry.controls)))
+        table.add_row(*(Text(name) for name in names))
+    return table

@@ -1,0 +1,45 @@
+"""Where scenarios and topologies live, and which file a topology's name means."""
+
+import os
+from pathlib import Path
+
+from testbed.errors import SpecError, UsageError
+from testbed.faults import path_source, suggest
+
+ROOT_VARIABLE = "TESTBED_ROOT"
+"Environment variable that names the directory that holds scenarios/ and topologies/."
+
+
+def root() -> Path:
+    """Return the directory that holds scenarios/ and topologies/: TESTBED_ROOT, or that of this package."""
+    named = os.environ.get(ROOT_VARIABLE)
+    found = Path(named) if named else Path(__file__).resolve().parent.parent
+    if not (found / "scenarios").is_dir():
+        raise UsageError(f"{found} has no directory scenarios; set {ROOT_VARIABLE} to the directory that has it")
+    return found
+
+
+def scenario_id(path: Path) -> str:
+    """Return the slug of a scenario file: its path below the nearest directory `scenarios`, or its bare name."""
+    parts = path.resolve().with_suffix("").parts
+    for at in range(len(parts) - 2, -1, -1):
+        if parts[at] == "scenarios":
+            return "/".join(parts[at + 1 :])
+    return parts[-1]
+
+
+def find_topology(name: str, scenario_path: Path) -> Path:
+    """Return the assembly *name*: in a topologies/ above the scenario, else at the root; raise SpecError."""
+    places = [parent / "topologies" for parent in scenario_path.resolve().parents]
+    if not any(place.is_dir() for place in places):
+        places = [root() / "topologies"]
+    for place in places:
+        if (file := place / f"{name}.toml").is_file():
+            return file
+    there = {file.stem for place in places if place.is_dir() for file in place.glob("*.toml") if _is_assembly(file)}
+    hint = suggest(name, there, what="there are")
+    raise SpecError(path_source(scenario_path), "topology", f"no topology {name!r}; {hint}")
+
+
+def _is_assembly(path: Path) -> bool:
+    return any(line.startswith("name") for line in path.read_text(errors="replace").splitlines())

@@ -1,0 +1,158 @@
+"""Reads topologies and scenarios: files to checked values, every fault named with its file and key.
+
+`read_spec` is what everybody else calls. Changes are made to the documents before they are validated.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from testbed.change import Edit, apply_edits, edits_of
+from testbed.errors import SpecError
+from testbed.faults import Fault, Sources, path_source, raise_faults, schema_faults, suggest
+from testbed.places import find_topology, scenario_id
+from testbed.references import topology_faults
+from testbed.scenario import Change, Scenario
+from testbed.scenario_references import scenario_faults
+from testbed.spec import Spec
+from testbed.toml import read_document
+from testbed.topology import Document, Topology
+
+__all__ = ["Spec", "check_controls", "read_scenario", "read_spec", "read_topology"]
+
+_SEGMENT_TABLES = ("segment", "nodes", "links", "bgp", "sessions", "announcements", "firewalls", "pools")
+"Tables of a topology file. The model calls the first one `segments`."
+_ASSEMBLY_KEYS = ("name", "title", "includes", *_SEGMENT_TABLES)
+_FILE_NAMES = {"segments": "segment"}
+
+
+def read_topology(path: Path, changes: Sequence[Change] = ()) -> Topology:
+    """Read an assembly and the segment files it includes, make the changes, check all; raise SpecError."""
+    edits = [edit for change in changes for edit in edits_of(change, "change")]
+    for edit in edits:
+        if not edit.is_of_topology:
+            raise SpecError(edit.source, str(edit.key[0]), "belongs to a scenario, and a topology is read by itself")
+    return _read_topology(path, edits)
+
+
+def read_scenario(path: Path) -> Scenario:
+    """Read a scenario as its file stands, its own changes not made and its topology not looked at; raise SpecError."""
+    return _valid_scenario(_scenario_document(path), Sources(path_source(path)))
+
+
+def read_spec(scenario_path: Path, changes: Sequence[Change] = ()) -> Spec:
+    """Read a scenario and its topology, make its own changes and then *changes*, and check all; raise SpecError."""
+    given = _scenario_document(scenario_path)
+    sources = Sources(path_source(scenario_path))
+    own = _valid_scenario(given, sources).changes
+    labelled = [(change, f"{sources.whole} (changes.{n})") for n, change in enumerate(own)]
+    labelled += [(change, "change") for change in changes]
+    edits = [edit for change, label in labelled for edit in edits_of(change, label)]
+    scenario_edits = [edit for edit in edits if not edit.is_of_topology]
+    sources.of.update({edit.key: edit.source for edit in scenario_edits})
+    scenario = _valid_scenario(apply_edits(given, scenario_edits, Scenario), sources)
+    topology = _read_topology(
+        find_topology(scenario.topology, scenario_path), [edit for edit in edits if edit.is_of_topology]
+    )
+    raise_faults(list(scenario_faults(scenario, topology)), sources)
+    return Spec(scenario, topology, given, tuple(changes))
+
+
+def check_controls(scenario_path: Path) -> None:
+    """Check that each negative control of a scenario can be made and gives a valid spec; raise SpecError, naming it."""
+    for name, control in read_scenario(scenario_path).controls.items():
+        try:
+            read_spec(scenario_path, (Change(set=control.set, remove=control.remove),))
+        except SpecError as error:
+            raise SpecError(path_source(scenario_path), f"controls.{name}", str(error)) from None
+
+
+def _scenario_document(path: Path) -> Document:
+    document = read_document(path)
+    slug = scenario_id(path)
+    if document.setdefault("id", slug) != slug:
+        raise SpecError(path_source(path), "id", f"must be {slug!r}, as the file's place says, not {document['id']!r}")
+    return document
+
+
+def _valid_scenario(document: Document, sources: Sources) -> Scenario:
+    try:
+        return Scenario.model_validate(document)
+    except ValidationError as error:
+        raise_faults(schema_faults(error, Scenario), sources)
+        raise
+
+
+def _read_topology(path: Path, edits: Sequence[Edit]) -> Topology:
+    document, sources = _assemble(path)
+    document = apply_edits(document, edits, Topology)
+    sources.of.update({edit.key: edit.source for edit in edits})
+    try:
+        topology = Topology.model_validate(document)
+    except ValidationError as error:
+        raise_faults(schema_faults(error, Topology, rename=_FILE_NAMES), sources)
+        raise
+    raise_faults(list(topology_faults(topology)), sources)
+    return topology
+
+
+def _assemble(path: Path) -> tuple[Document, Sources]:
+    """Merge an assembly and its segment files into one document of the model Topology."""
+    top = read_document(path)
+    sources = Sources(path_source(path))
+    raise_faults(list(_unknown_keys(top, _ASSEMBLY_KEYS)), sources)
+    merged: Document = {key: top[key] for key in ("name", "title") if key in top}
+    merged["segments"], merged["nodes"], merged["links"] = {}, {}, {}
+    for file in [*_included(top, path), path]:
+        document = top if file == path else read_document(file)
+        if file != path:
+            raise_faults(list(_unknown_keys(document, _SEGMENT_TABLES)), Sources(path_source(file)))
+        _merge(merged, sources, document, path_source(file))
+    return merged, sources
+
+
+def _included(top: Document, path: Path) -> list[Path]:
+    names = top.get("includes", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SpecError(path_source(path), "includes", "must be an array of file names")
+    for name in names:
+        if names.count(name) > 1 or (path.parent / name).resolve() == path.resolve():
+            raise SpecError(path_source(path), "includes", f"{name!r} would be read twice")
+    return [path.parent / name for name in names]
+
+
+def _unknown_keys(document: Document, allowed: Sequence[str]) -> Iterator[Fault]:
+    for key in document:
+        if key not in allowed:
+            yield Fault((key,), f"unknown key; {suggest(key, allowed)}")
+
+
+def _merge(merged: Document, sources: Sources, document: Document, source: str) -> None:
+    _fill_segments(document, source)
+    for table in _SEGMENT_TABLES:
+        entries = document.get(table, {})
+        if not isinstance(entries, dict):
+            raise SpecError(source, table, "must be a table")
+        target = merged.setdefault("segments" if table == "segment" else table, {})
+        for name, entry in entries.items():
+            if name in target:
+                raise SpecError(source, f"{table}.{name}", f"already defined in {sources.find((table, name))}")
+            target[name] = entry
+            sources.of[table, name] = source
+
+
+def _fill_segments(document: Document, source: str) -> None:
+    """Give each node and link of a file with one segment that segment, where it does not name one."""
+    segments: Any = document.get("segment", {})
+    names = list(segments) if isinstance(segments, dict) else []
+    for table in ("nodes", "links"):
+        entries = document.get(table, {})
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            if not isinstance(entry, dict) or "segment" in entry:
+                continue
+            if len(names) != 1:
+                which = f"one of {', '.join(sorted(names))}" if names else "the file has none of its own"
+                raise SpecError(source, f"{table}.{name}.segment", f"must be named: {which}")
+            entry["segment"] = names[0]

@@ -1,0 +1,118 @@
+"""Cross-references of a scenario: whether its parties, calls, legs and controls fit each other and the topology."""
+
+import re
+from collections.abc import Iterator
+
+from testbed.faults import Fault, Key, suggest
+from testbed.references import name_faults
+from testbed.scenario import Call, Party, Scenario
+from testbed.topology import Topology
+
+CANDIDATE_TYPES = ("host", "srflx", "prflx", "relay")
+"ICE candidate types (RFC 8445 section 5.1.1), as SDP writes them."
+_SIP_URI = re.compile(r"sip:[^@\s;]+@([A-Za-z0-9.-]+)")
+
+
+def roles_of(topology: Topology) -> dict[str, tuple[str, ...]]:
+    """Return each role a leg may name, as <pool>-<role>, and its nodes."""
+    return {f"{pool}-{role}": nodes for pool, table in topology.pools.items() for role, nodes in table.roles.items()}
+
+
+def scenario_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
+    """Yield what is wrong in a scenario that is right part by part, in its topology."""
+    if not scenario.parties:
+        yield Fault(("parties",), "names nobody; a scenario needs parties")
+    if not scenario.calls:
+        yield Fault(("calls",), "there is none; a scenario needs a call")
+    if not scenario.legs:
+        yield Fault(("legs",), "there is none; without legs nothing would be judged")
+    for name, party in scenario.parties.items():
+        yield from _party_faults(name, party, topology)
+    for index, call in enumerate(scenario.calls):
+        yield from _call_faults(("calls", index), call, scenario, topology)
+    yield from _leg_faults(scenario, topology)
+    yield from _expectation_faults(scenario)
+    yield from _control_faults(scenario)
+
+
+def _party_faults(name: str, party: Party, topology: Topology) -> Iterator[Fault]:
+    key: Key = ("parties", name)
+    hosts = [node for node, table in topology.nodes.items() if table.kind == "host"]
+    yield from name_faults((*key, "node"), [party.node], hosts, "host")
+    match = _SIP_URI.fullmatch(party.uri)
+    if match is None:
+        yield Fault((*key, "uri"), f"must be an address of record like 'sip:alice@contoso.example', not {party.uri!r}")
+    if party.home is None:
+        return
+    yield from name_faults((*key, "home"), [party.home], topology.pools, "pool")
+    if match is not None and party.home in topology.pools:
+        domains = topology.pools[party.home].domains
+        if match[1] not in domains:
+            hint = suggest(match[1], domains, what="its domains")
+            yield Fault((*key, "uri"), f"pool {party.home} has no users of {match[1]!r}; {hint}")
+
+
+def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -> Iterator[Fault]:
+    if not call.media:
+        yield Fault((*key, "media"), "there is none")
+    for field in ("caller", "callee"):
+        name = getattr(call, field)
+        if name is not None:
+            yield from name_faults((*key, field), [name], scenario.parties, "party")
+        elif call.kind != "conference":
+            yield Fault((*key, field), f"missing; a call of kind {call.kind!r} needs one of the parties")
+    yield from name_faults((*key, "participants"), call.participants, scenario.parties, "party")
+    if call.kind == "conference":
+        yield from _conference_faults(key, call, topology)
+        return
+    if call.caller is not None and call.caller == call.callee:
+        yield Fault((*key, "callee"), f"{call.callee!r} calls itself")
+    for field in ("participants", "host"):
+        if getattr(call, field):
+            yield Fault((*key, field), f"belongs to kind 'conference', not {call.kind!r}")
+
+
+def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fault]:
+    if not call.participants:
+        yield Fault((*key, "participants"), "names nobody")
+    if call.host is None:
+        yield Fault((*key, "host"), "missing; a conference needs the role that hosts it, like 'online-conference'")
+    else:
+        yield from name_faults((*key, "host"), [call.host], roles_of(topology), "role")
+
+
+def _leg_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
+    roles = roles_of(topology)
+    named = {*scenario.parties, *roles, *topology.nodes}
+    kinds = {segment.kind for segment in topology.segments.values()}
+    for index, leg in enumerate(scenario.legs):
+        key: Key = ("legs", index)
+        for field, name in (("from", leg.from_), ("to", leg.to)):
+            if name not in named:
+                yield from name_faults((*key, field), [name], {*scenario.parties, *roles}, "party, role or node")
+        if leg.from_ == leg.to:
+            yield Fault((*key, "to"), f"the leg goes from {leg.from_!r} to itself")
+        if not leg.crosses:
+            yield Fault((*key, "crosses"), "names no kind of segment, so nothing would be judged")
+        yield from name_faults((*key, "crosses"), leg.crosses, kinds, "segment of kind")
+        for kind in sorted({*leg.crosses} & {*leg.never}):
+            yield Fault((*key, "never"), f"{kind!r} stands in `crosses` too")
+
+
+def _expectation_faults(scenario: Scenario) -> Iterator[Fault]:
+    for flow in ("signaling", "media"):
+        yield from name_faults(("article", flow), getattr(scenario.article, flow), scenario.parties, "party")
+    if any(count < 0 for count in scenario.relays):
+        yield Fault(("relays",), "a number of relays is 0 or more")
+    yield from name_faults(("selected_pair",), scenario.selected_pair or (), CANDIDATE_TYPES, "candidate type")
+
+
+def _control_faults(scenario: Scenario) -> Iterator[Fault]:
+    for name, control in scenario.controls.items():
+        key: Key = ("controls", name)
+        if not control.set and not control.remove:
+            yield Fault(key, "changes nothing; give it `set` or `remove`")
+        try:
+            re.compile(control.reason)
+        except re.error as error:
+            yield Fault((*key, "reason"), f"is no regular expression: {error}")
