@@ -107,6 +107,7 @@ class RunOutcome:
 
     directory: Path
     interrupted: bool = False
+    took_s: float = 0.0
     scenarios: list[ScenarioOutcome] = field(default_factory=list)
 
     @property
@@ -126,11 +127,12 @@ def run_items(items: Sequence[Item], options: Options, on_event: OnEvent) -> Run
         raise UsageError("no scenario to run; `testbed list` shows them")
     plans = [make_plan(item.spec, duration_ns=options.duration_ns, seed=options.seed) for item in items]
     directory = _new_run_directory(options.results)
-    started = datetime.now(UTC)
+    started, began_ns = datetime.now(UTC), time.monotonic_ns()
     outcome = RunOutcome(directory)
     for item in items:
         _place(directory, item).mkdir()
     asyncio.run(_run_all(list(zip(items, plans, strict=True)), options, on_event, outcome))
+    outcome.took_s = (time.monotonic_ns() - began_ns) / 1e9
     outcome.scenarios.sort(key=lambda one: [item.name for item in items].index(one.name))
     _write_run(outcome, options, started)
     return outcome
@@ -244,6 +246,7 @@ def _write_run(outcome: RunOutcome, options: Options, started: datetime) -> None
         "run": outcome.directory.name,
         "started": started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "took_s": round(outcome.took_s, 3),
         "command": list(options.command),
         "interrupted": outcome.interrupted,
         "environment": _environment(outcome.directory),

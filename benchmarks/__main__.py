@@ -1,0 +1,23 @@
+"""`make bench`: every benchmark, one after the other, each in a process of its own. Ratios against stock tools are of the same run."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+ORDER: Final = ("build", "wire", "decode", "runs")
+
+
+def main() -> int:
+    """Run all benchmarks and return how many failed to run."""
+    failed = 0
+    for name in ORDER:
+        print(f"\n== {name}", flush=True)
+        failed += (
+            subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=HERE.parent, check=False).returncode != 0
+        )
+    return failed
+
+
+sys.exit(main())
