@@ -1,0 +1,258 @@
+"""The picture of a scenario, drawn from the plan and the packets: boxes for segments, solid media, dashed signaling."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from xml.etree.ElementTree import Element, SubElement
+
+from testbed.plan.model import Plan
+from testbed.report import glyphs, svg
+from testbed.report.drops import NodeDrops
+from testbed.report.layout import Box, Layout, lay_out
+from testbed.report.svg import Point
+from testbed.report.traffic import LinkTraffic, Strand, Traffic
+from testbed.topology import Segment
+
+STRAND_GAP: Final = 9.0
+NODE_RADIUS: Final = 19.0
+KEY_HEIGHT: Final = 34.0
+_KIND_TITLES: Final = {
+    "customer": "Customer network",
+    "internet": "Internet",
+    "expressroute": "ExpressRoute",
+    "microsoft": "Microsoft: Office 365",
+    "pstn": "PSTN",
+}
+_TAGS: Final = {"silent": "0", "expected": "none seen", "not captured": "not captured", "down": "down"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A link's place between the signs at its ends."""
+
+    start: Point
+    end: Point
+
+    @property
+    def angle(self) -> float:
+        return math.atan2(self.end[1] - self.start[1], self.end[0] - self.start[0])
+
+    @property
+    def middle(self) -> Point:
+        return (self.start[0] + self.end[0]) / 2, (self.start[1] + self.end[1]) / 2
+
+    @property
+    def upward(self) -> Point:
+        """The unit vector across the line that points up (or, beside an upright line, to the right)."""
+        x, y = math.sin(self.angle), -math.cos(self.angle)
+        return (x, y) if (-round(y, 6), x) > (0, 0) else (-x, -y)
+
+    def aside(self, distance: float) -> "_Line":
+        x, y = self.upward
+        dx, dy = x * distance, y * distance
+        return _Line((self.start[0] + dx, self.start[1] + dy), (self.end[0] + dx, self.end[1] + dy))
+
+
+def draw_picture(
+    plan: Plan, traffic: Traffic, drops: Sequence[NodeDrops], segments: Mapping[str, Segment], *, identity: str
+) -> str:
+    """Return the picture as an SVG element; *identity* is its id in the page, unique there."""
+    shown = _shown_nodes(plan, traffic, drops)
+    links = [one.link for one in traffic.links]
+    layout = lay_out(
+        [node for node in plan.nodes if node.name in shown], links, _empty_boxes(plan, traffic, shown)
+    )
+    height = layout.height + KEY_HEIGHT
+    root = Element(
+        "svg",
+        {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "class": "picture",
+            "role": "img",
+            "aria-labelledby": f"{identity}-title {identity}-desc",
+            "viewBox": f"0 0 {svg.number(layout.width)} {svg.number(height)}",
+            "width": svg.number(layout.width),
+            "height": svg.number(height),
+        },
+    )
+    SubElement(root, "title", {"id": f"{identity}-title"}).text = f"Observed paths of {plan.scenario}"
+    SubElement(root, "desc", {"id": f"{identity}-desc"}).text = describe(traffic, drops)
+    for box in layout.boxes:
+        _draw_box(root, box, segments, traffic)
+    for one in traffic.links:
+        _draw_link(root, one, layout)
+    for node in plan.nodes:
+        if node.name in layout.nodes:
+            _draw_node(root, plan, node.name, layout.nodes[node.name], traffic)
+    for drop in drops:
+        if drop.node in layout.nodes:
+            _draw_drop(root, drop, layout.nodes[drop.node])
+    _draw_key(root, traffic, drops, layout)
+    return svg.as_text(root)
+
+
+def describe(traffic: Traffic, drops: Sequence[NodeDrops]) -> str:
+    """Say the picture in words, for those who do not see it."""
+    sentences = []
+    for flow in ("signaling", "media"):
+        carried = [one for one in traffic.links if any(strand.flow == flow for strand in one.strands)]
+        if carried:
+            names = ", ".join(_link_words(one, flow) for one in carried)
+            sentences.append(f"{flow.capitalize()} was seen on {len(carried)} links: {names}.")
+    silent = [one.link.name for one in traffic.links if one.state == "silent"]
+    if silent:
+        sentences.append(f"Silent, as they must be: {', '.join(silent)}.")
+    for state, words in (("expected", "Expected, but without a packet"), ("not captured", "Not captured")):
+        if names := ", ".join(one.link.name for one in traffic.links if one.state == state):
+            sentences.append(f"{words}: {names}.")
+    sentences += [f"{drop.node} dropped {drop.packets} packets ({drop.words})." for drop in drops]
+    return " ".join(sentences) or "No packet of any leg was seen."
+
+
+def _link_words(one: LinkTraffic, flow: str) -> str:
+    strand = next(strand for strand in one.strands if strand.flow == flow)
+    warning = ", FORBIDDEN" if strand.forbidden else ""
+    return f"{one.link.name} ({strand.forward} one way, {strand.backward} back{warning})"
+
+
+def _shown_nodes(plan: Plan, traffic: Traffic, drops: Sequence[NodeDrops]) -> set[str]:
+    shown = {end.node for one in traffic.links for end in (one.link.a, one.link.b)}
+    for role in dict.fromkeys(traffic.actors.values()):
+        nodes = plan.roles.get(role, ())
+        if not shown & set(nodes):
+            shown |= set(nodes[:1])
+    return shown | {drop.node for drop in drops}
+
+
+def _empty_boxes(plan: Plan, traffic: Traffic, shown: set[str]) -> list[tuple[str, str]]:
+    """Return a segment of each kind that had to stay silent and has nothing drawn in it."""
+    drawn = {node.segment_kind for node in plan.nodes if node.name in shown}
+    boxes = []
+    for kind in traffic.silent_kinds:
+        segment = next((node.segment for node in plan.nodes if node.segment_kind == kind), None)
+        if segment is not None and kind not in drawn:
+            boxes.append((segment, kind))
+    return boxes
+
+
+def _draw_box(root: Element, box: Box, segments: Mapping[str, Segment], traffic: Traffic) -> None:
+    segment = segments.get(box.segment)
+    title = segment.title if segment else _KIND_TITLES.get(box.kind, box.segment)
+    silent = box.kind in traffic.silent_kinds
+    frame = svg.group(root, f"segment {box.kind}{' silent' if silent else ''}")
+    svg.rectangle(frame, box.x, box.y, box.width, box.height, "frame", 6)
+    svg.text(frame, (box.x + 12, box.y + 19), title, "segment-title", "start")
+    note = "silent: no packet of any leg" if silent else _KIND_TITLES.get(box.kind, box.kind)
+    if note != title:
+        svg.text(frame, (box.x + 12, box.y + 33), note, "segment-note", "start")
+
+
+def _draw_node(root: Element, plan: Plan, name: str, at: Point, traffic: Traffic) -> None:
+    node = next(node for node in plan.nodes if node.name == name)
+    actor = traffic.actors.get(name)
+    is_party = actor is not None and plan.roles.get(actor) == (name,) and node.kind == "host" and actor in _parties(plan)
+    spot = svg.group(root, "node party" if is_party else "node", f"{name}: {node.title or node.kind}")
+    glyphs.draw_node(spot, node, at, is_party=is_party)
+    svg.text(spot, (at[0], at[1] + 28), name, "name")
+    if actor is not None and actor != name:
+        svg.text(spot, (at[0], at[1] + 39), actor, "role")
+
+
+def _parties(plan: Plan) -> set[str]:
+    return {job.name for job in plan.jobs if job.stage == "party"}
+
+
+def _draw_link(root: Element, one: LinkTraffic, layout: Layout) -> None:
+    a, b = layout.nodes[one.link.a.node], layout.nodes[one.link.b.node]
+    length = math.dist(a, b)
+    cut = NODE_RADIUS / length if length else 0
+    line = _Line(
+        (a[0] + (b[0] - a[0]) * cut, a[1] + (b[1] - a[1]) * cut),
+        (b[0] - (b[0] - a[0]) * cut, b[1] - (b[1] - a[1]) * cut),
+    )
+    parts = [f"{strand.flow}: {_counts(strand, one)}" for strand in one.strands] or [one.state]
+    spot = svg.group(root, f"link {one.state.replace(' ', '-')}", f"{one.link.name}: {'; '.join(parts)}")
+    if not one.strands:
+        svg.line(spot, line.start, line.end, "cable")
+        glyphs.draw_tag(spot, line.middle, _TAGS[one.state], one.state.replace(" ", "-"))
+        return
+    for index, strand in enumerate(one.strands):
+        offset = STRAND_GAP * ((len(one.strands) - 1) / 2 - index)
+        _draw_strand(spot, strand, line.aside(offset), above=strand.flow == "signaling")
+
+
+def _draw_strand(spot: Element, strand: Strand, line: _Line, *, above: bool) -> None:
+    css = f"strand {strand.flow}{' forbidden' if strand.forbidden else ''}"
+    svg.line(spot, line.start, line.end, css)
+    if strand.forward or not strand.directed:
+        glyphs.draw_arrow(spot, line.end, line.angle, f"head {css}")
+    if strand.backward or not strand.directed:
+        glyphs.draw_arrow(spot, line.start, line.angle + math.pi, f"head {css}")
+    _draw_counts(spot, strand, line, above=above)
+    if strand.forbidden:
+        glyphs.draw_warning(spot, line.middle)
+
+
+def _draw_counts(spot: Element, strand: Strand, line: _Line, *, above: bool) -> None:
+    up = line.upward
+    side = 1 if above else -1
+    reach = 20 if strand.forbidden else 8
+    x, y = line.middle[0] + side * up[0] * reach, line.middle[1] + side * up[1] * reach
+    anchor = "middle" if abs(up[0]) < 0.6 else ("start" if side * up[0] > 0 else "end")
+    ahead, back = _arrows(line.angle)
+    words = [f"{ahead}{strand.forward}", f"{back}{strand.backward}"] if strand.directed else [f"↔{strand.forward}"]
+    first = y - 11 * (len(words) - 1) + 1 if above else y + 7
+    if abs(up[0]) >= 0.6:
+        first = y - 1 if len(words) > 1 else y + 4
+    for row, word in enumerate(words):
+        svg.text(spot, (x, first + 11 * row), word, f"count {strand.flow}{' forbidden' if strand.forbidden else ''}", anchor)
+
+
+def _arrows(angle: float) -> tuple[str, str]:
+    """Return the arrows for forward and back along a line, right or left unless it is steep."""
+    if abs(math.cos(angle)) >= 0.5:
+        return ("→", "←") if math.cos(angle) > 0 else ("←", "→")
+    return ("↓", "↑") if math.sin(angle) > 0 else ("↑", "↓")
+
+
+def _counts(strand: Strand, one: LinkTraffic) -> str:
+    if not strand.directed:
+        return f"{strand.forward} packets, way not told"
+    a, b = one.link.a.node, one.link.b.node
+    return f"{strand.forward} packets {a} to {b}, {strand.backward} {b} to {a}{', forbidden here' * strand.forbidden}"
+
+
+def _draw_drop(root: Element, drop: NodeDrops, at: Point) -> None:
+    spot = svg.group(root, "drop-mark", f"{drop.node} dropped {drop.packets} packets ({drop.words})")
+    glyphs.draw_drop(spot, (at[0] + 14, at[1] - 15))
+    svg.text(spot, (at[0] + 25, at[1] - 19), f"{drop.packets} dropped", "count drop", "start")
+
+
+def _draw_key(root: Element, traffic: Traffic, drops: Sequence[NodeDrops], layout: Layout) -> None:
+    """Explain, below the picture, the signs that occur in it."""
+    key = svg.group(root, "key")
+    x, y = 14.0, layout.height + 16
+    strands = [strand for one in traffic.links for strand in one.strands]
+    for flow, words in (("media", "media"), ("signaling", "signaling")):
+        if any(strand.flow == flow for strand in strands):
+            svg.line(key, (x, y), (x + 34, y), f"strand {flow}")
+            glyphs.draw_arrow(key, (x + 38, y), 0, f"head strand {flow}")
+            x = _key_words(key, (x + 46, y), f"{words}, packets each way")
+    if any(strand.flow not in ("media", "signaling") for strand in strands):
+        svg.line(key, (x, y), (x + 34, y), "strand")
+        x = _key_words(key, (x + 46, y), "other traffic")
+    if any(strand.forbidden for strand in strands):
+        glyphs.draw_warning(key, (x + 10, y))
+        x = _key_words(key, (x + 26, y), "must not be here")
+    if any(one.state == "silent" for one in traffic.links):
+        glyphs.draw_tag(key, (x + 8, y), "0", "silent")
+        x = _key_words(key, (x + 22, y), "watched and silent")
+    if drops:
+        glyphs.draw_drop(key, (x + 8, y))
+        _key_words(key, (x + 22, y), "packets dropped by a rule")
+
+
+def _key_words(key: Element, place: Point, words: str) -> float:
+    svg.text(key, (place[0], place[1] + 4), words, "key-words", "start")
+    return place[0] + 6.2 * len(words) + 22

@@ -1,0 +1,249 @@
+"""What a results directory says, read into values: `run.json` and, per scenario, manifest, verdict and drops.
+
+Only the files are trusted. What a file does not say stays None here, so that a page can write "not measured".
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from testbed.errors import TestbedError
+from testbed.plan.model import Plan
+from testbed.scenario import Scenario, Verdict
+from testbed.topology import Segment
+
+Document = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class FilePart(BaseModel):
+    """Base of what is read from files: other writers may add keys, so unknown ones are kept."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+
+
+class LinkSeen(FilePart):
+    """Packets of one leg on one link."""
+
+    link: str
+    segment: str | None = None
+    packets_forward: int | None = None
+    packets_return: int | None = None
+    first_frame: int | None = None
+
+    @property
+    def packets(self) -> int:
+        """Packets in both directions; a direction that was not counted adds none."""
+        return (self.packets_forward or 0) + (self.packets_return or 0)
+
+
+class Expected(FilePart):
+    """Kinds of segment that a leg must and must never cross."""
+
+    crosses: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+
+
+class Observed(FilePart):
+    """Where a leg's packets were captured."""
+
+    segments: tuple[str, ...] = ()
+    links: tuple[LinkSeen, ...] = ()
+
+
+class LegJudged(FilePart):
+    """One leg of `verdict.json` (design section 9)."""
+
+    flow: str
+    from_: str = Field(alias="from")
+    to: str
+    expected: Expected = Expected()
+    observed: Observed = Observed()
+    disposition: str | Document | None = None
+    verdict: Verdict
+    evidence: tuple[str, ...] = ()
+    predicted: Document | None = None
+
+
+class CheckJudged(FilePart):
+    """Another judgement of `verdict.json`: relays, selected pair, who heard whom."""
+
+    check: str
+    expected: Any = None
+    observed: Any = None
+    verdict: Verdict
+    evidence: tuple[str, ...] = ()
+
+
+class VerdictFile(FilePart):
+    """`verdict.json`."""
+
+    scenario: str
+    row: str | None = None
+    verdict: Verdict
+    reason: str | None = None
+    legs: tuple[LegJudged, ...] = ()
+    checks: tuple[CheckJudged, ...] = ()
+    article: Document | None = None
+    health: Document | None = None
+
+
+class ScenarioEntry(FilePart):
+    """A scenario's line in `run.json`."""
+
+    name: str | None = None
+    "Unique in the run: the scenario's id, and after @ the control that was run."
+    scenario: str
+    row: str | None = None
+    verdict: Verdict
+    reason: str | None = None
+    directory: str
+    duration_s: float | None = None
+    overhead_s: float | None = None
+    media_s: float | None = None
+
+
+class RunFile(FilePart):
+    """`run.json`."""
+
+    format: int
+    interrupted: bool = False
+    run: str
+    started: str | None = None
+    ended: str | None = None
+    command: str | list[str] | None = None
+    environment: Document = {}
+    scenarios: tuple[ScenarioEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioRecord:
+    """One scenario of a run: its line, and as much of its directory as exists."""
+
+    entry: ScenarioEntry
+    directory: Path
+    verdict: VerdictFile | None
+    "None if the rig broke before anything could be judged."
+    plan: Plan | None
+    scenario: Scenario | None
+    "As in force: after all changes."
+    segments: dict[str, Segment]
+    "The topology's segments, by name; empty without a manifest."
+    changes: tuple[Document, ...]
+    emulation: Document | None
+    quality: Document | None
+    files: tuple[str, ...]
+    "Names of the files that are there."
+
+    @property
+    def name(self) -> str:
+        """What the run calls it: the scenario's id, and the control's name after @."""
+        return self.entry.name or self.entry.scenario
+
+    @property
+    def legs(self) -> tuple[LegJudged, ...]:
+        """Legs that were judged; none if nothing was."""
+        return self.verdict.legs if self.verdict else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A run: what `run.json` says, and every scenario."""
+
+    directory: Path
+    file: RunFile
+    scenarios: tuple[ScenarioRecord, ...]
+
+
+def read_record(run_directory: Path) -> RunRecord:
+    """Read a results directory; raise TestbedError, in one line, for a file that is missing, broken or of another format."""
+    file = _read_model(run_directory / "run.json", RunFile)
+    if file.format != 1:
+        raise TestbedError(f"{run_directory / 'run.json'}: format: is {file.format}; this version reads format 1")
+    return RunRecord(
+        directory=run_directory,
+        file=file,
+        scenarios=tuple(_read_scenario(run_directory, entry) for entry in file.scenarios),
+    )
+
+
+def read_events(record: ScenarioRecord) -> Iterator[Document]:
+    """Give what the agents said, in the order it was written; nothing where there is no `events.jsonl`.
+
+    A last line cut off by a dying world is left out; a broken line before it raises TestbedError.
+    """
+    path = record.directory / "events.jsonl"
+    if path.name not in record.files:
+        return
+    lines = _read_text(path).splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                return
+            raise TestbedError(f"{path}: line {number}: not JSON: {error}") from None
+        if isinstance(event, dict):
+            yield event
+
+
+def _read_scenario(run_directory: Path, entry: ScenarioEntry) -> ScenarioRecord:
+    directory = run_directory / entry.directory
+    files = tuple(sorted(path.name for path in directory.iterdir() if path.is_file())) if directory.is_dir() else ()
+    manifest = _read_json(directory / "manifest.json") if "manifest.json" in files else {}
+    source = directory / "manifest.json"
+    return ScenarioRecord(
+        entry=entry,
+        directory=directory,
+        verdict=_read_model(directory / "verdict.json", VerdictFile) if "verdict.json" in files else None,
+        plan=_validated(source, "plan", manifest["plan"], Plan) if manifest.get("plan") else None,
+        scenario=_validated(source, "in_force", manifest["in_force"], Scenario) if manifest.get("in_force") else None,
+        segments={
+            name: _validated(source, f"topology.segments.{name}", segment, Segment)
+            for name, segment in (manifest.get("topology") or {}).get("segments", {}).items()
+        },
+        changes=tuple(_as_change(change) for change in manifest.get("changes") or ()),
+        emulation=manifest.get("emulation"),
+        quality=_read_json(directory / "quality.json") if "quality.json" in files else None,
+        files=files,
+    )
+
+
+def _as_change(change: object) -> Document:
+    """Take a change as a table with `set` and `remove`, or as it was typed on the command line."""
+    return change if isinstance(change, dict) else {"text": str(change)}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise TestbedError(f"{path}: cannot be read: {reason}") from None
+
+
+def _read_json(path: Path) -> Document:
+    try:
+        document = json.loads(_read_text(path))
+    except ValueError as error:
+        raise TestbedError(f"{path}: not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise TestbedError(f"{path}: must be one JSON object, not {type(document).__name__}")
+    return document
+
+
+def _read_model(path: Path, model: type[Model]) -> Model:
+    return _validated(path, "", _read_json(path), model)
+
+
+def _validated(path: Path, key: str, document: object, model: type[Model]) -> Model:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in ([key] if key else []) + list(first["loc"]))
+        raise TestbedError(f"{path}: {where}: {first['msg']}") from None

@@ -1,0 +1,232 @@
+"""What a picture must show: on each link, how many packets of which flow went which way, and which links must be silent."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from testbed.plan.model import LinkPlan, Plan
+from testbed.report.record import LegJudged, ScenarioRecord
+
+WIDE_KINDS: Final = ("expressroute", "internet")
+"Kinds of segment between organisations: a leg is sent over the one or the other."
+
+LinkState = Literal["carried", "expected", "silent", "not captured", "down"]
+Distances = dict[str, int]
+
+
+@dataclass(slots=True)
+class Strand:
+    """Packets of one kind of flow on one link, all legs together."""
+
+    flow: str
+    forward: int = 0
+    "Packets from the link's end A to B."
+    backward: int = 0
+    "Packets from B to A."
+    directed: bool = True
+    "False where the way could not be told; all packets are then counted in `forward`."
+    forbidden: bool = False
+    "Whether a leg of it must never be here."
+
+    @property
+    def packets(self) -> int:
+        return self.forward + self.backward
+
+
+@dataclass(frozen=True, slots=True)
+class LinkTraffic:
+    """One link of the picture."""
+
+    link: LinkPlan
+    strands: tuple[Strand, ...]
+    state: LinkState
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Everything a picture shows of a scenario."""
+
+    links: tuple[LinkTraffic, ...]
+    "In the plan's order."
+    actors: dict[str, str]
+    "Node to what it is in this scenario: a party's name or a role."
+    silent_kinds: tuple[str, ...]
+    "Kinds of segment that no leg may cross and none did."
+
+
+def scenario_traffic(record: ScenarioRecord, plan: Plan) -> Traffic:
+    """Work out, from the plan and the verdict's legs, which links to draw and what they carried."""
+    topology = _Topology(plan)
+    strands: dict[str, dict[str, Strand]] = {}
+    expected: set[str] = set()
+    idle: set[str] = set()
+    for leg in record.legs:
+        _add_leg(leg, topology, strands)
+        expected |= _predicted_links(leg, plan)
+        idle |= _forbidden_route(leg, topology)
+    captured = (record.emulation or {}).get("capture", {})
+    drawn = []
+    for link in plan.links:
+        on_link = strands.get(link.name, {})
+        if on_link or link.name in expected or link.name in idle:
+            state = _state(link, bool(on_link), link.name in expected, captured)
+            drawn.append(LinkTraffic(link, tuple(on_link[flow] for flow in sorted(on_link, reverse=True)), state))
+    return Traffic(tuple(drawn), _actors(record.legs, plan), _silent_kinds(record.legs, strands, topology))
+
+
+def is_forbidden(leg: LegJudged, kind: str) -> bool:
+    """Tell whether *leg* must not touch a segment of this kind: named in `never`, or not in `crosses` at all."""
+    return kind in leg.expected.never or (bool(leg.expected.crosses) and kind not in leg.expected.crosses)
+
+
+class _Topology:
+    """The plan as a graph, for walks that pass through routers but never through hosts."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.links = {link.name: link for link in plan.links}
+        self.hosts = {node.name for node in plan.nodes if node.kind == "host"}
+        self.neighbours: dict[str, list[tuple[str, LinkPlan]]] = {node.name: [] for node in plan.nodes}
+        for link in plan.links:
+            self.neighbours[link.a.node].append((link.b.node, link))
+            self.neighbours[link.b.node].append((link.a.node, link))
+
+    def nodes_of(self, role: str) -> tuple[str, ...]:
+        return self.plan.roles.get(role, (role,) if role in self.neighbours else ())
+
+    def reach(self, start: Iterable[str], usable: Callable[[LinkPlan], bool]) -> tuple[Distances, dict[str, LinkPlan]]:
+        """Return how many links away each node is, and by which link it is reached, from *start* over usable links."""
+        distances = dict.fromkeys(start, 0)
+        by: dict[str, LinkPlan] = {}
+        queue = deque(distances)
+        while queue:
+            node = queue.popleft()
+            if node in self.hosts and distances[node]:
+                continue
+            for neighbour, link in self.neighbours[node]:
+                if neighbour not in distances and usable(link):
+                    distances[neighbour] = distances[node] + 1
+                    by[neighbour] = link
+                    queue.append(neighbour)
+        return distances, by
+
+
+def _add_leg(leg: LegJudged, topology: _Topology, strands: dict[str, dict[str, Strand]]) -> None:
+    from_distance, _ = topology.reach(topology.nodes_of(leg.from_), lambda link: True)
+    to_distance, _ = topology.reach(topology.nodes_of(leg.to), lambda link: True)
+    for seen in leg.observed.links:
+        link = topology.links.get(seen.link)
+        if link is None or not seen.packets:
+            continue
+        strand = strands.setdefault(link.name, {}).setdefault(leg.flow, Strand(leg.flow))
+        along = _runs_along(leg, link, topology, from_distance, to_distance)
+        ahead, back = seen.packets_forward or 0, seen.packets_return or 0
+        if along is None:
+            strand.directed = False
+            ahead, back = ahead + back, 0
+        elif not along:
+            ahead, back = back, ahead
+        strand.forward += ahead
+        strand.backward += back
+        strand.forbidden |= is_forbidden(leg, link.segment_kind)
+
+
+def _runs_along(
+    leg: LegJudged, link: LinkPlan, topology: _Topology, from_distance: Distances, to_distance: Distances
+) -> bool | None:
+    """Tell whether the leg's forward packets run from the link's A to B; None where it cannot be told.
+
+    The predicted path, walked from its start, says so for its own links; for any other, forward is away from where
+    the leg starts and towards where it ends.
+    """
+    for path in topology.plan.predicted:
+        if (path.flow, path.from_, path.to) == (leg.flow, leg.from_, leg.to):
+            way = _walk(path.forward, topology.nodes_of(leg.from_), topology)
+            way_back = _walk(path.return_, topology.nodes_of(leg.to), topology)
+            if link.name in way:
+                return way[link.name] == link.a.node
+            if link.name in way_back:
+                return way_back[link.name] == link.b.node
+    ends = (link.a.node, link.b.node)
+    if any(end not in distance for end in ends for distance in (from_distance, to_distance)):
+        return None
+    a, b = (from_distance[end] - to_distance[end] for end in ends)
+    return None if a == b else a < b
+
+
+def _walk(path: Iterable[str], start: Iterable[str], topology: _Topology) -> dict[str, str]:
+    """Return, for each link of a path, the node at which it is entered."""
+    here = set(start)
+    entered: dict[str, str] = {}
+    for name in path:
+        link = topology.links.get(name)
+        if link is None or not here & {link.a.node, link.b.node}:
+            break
+        entered[name] = link.a.node if link.a.node in here else link.b.node
+        here = {link.b.node if entered[name] == link.a.node else link.a.node}
+    return entered
+
+
+def _predicted_links(leg: LegJudged, plan: Plan) -> set[str]:
+    return {
+        name
+        for path in plan.predicted
+        if (path.flow, path.from_, path.to) == (leg.flow, leg.from_, leg.to)
+        for name in (*path.forward, *path.return_)
+    }
+
+
+def _forbidden_route(leg: LegJudged, topology: _Topology) -> set[str]:
+    """Return the links of the shortest way the leg could have taken over a wide segment that is forbidden to it."""
+    near = set(leg.expected.crosses) - set(WIDE_KINDS)
+    route: set[str] = set()
+    for kind in set(leg.expected.never) & set(WIDE_KINDS):
+        usable = near | {kind} | ({"microsoft"} if "microsoft" not in leg.expected.never else set())
+        goals = _used(topology.nodes_of(leg.to), leg, topology)
+        distances, by = topology.reach(topology.nodes_of(leg.from_), lambda link, ok=usable: link.segment_kind in ok)
+        reached = [goal for goal in goals if distances.get(goal)]
+        if not reached:
+            continue
+        node, path = min(reached, key=lambda goal: distances[goal]), list[LinkPlan]()
+        while node in by:
+            path.append(by[node])
+            node = by[node].a.node if by[node].b.node == node else by[node].b.node
+        if any(link.segment_kind == kind for link in path):
+            route |= {link.name for link in path}
+    return route
+
+
+def _used(nodes: tuple[str, ...], leg: LegJudged, topology: _Topology) -> tuple[str, ...]:
+    """Return those of a role's nodes that the leg's packets touched, or all where none was."""
+    links = [topology.links[seen.link] for seen in leg.observed.links if seen.packets and seen.link in topology.links]
+    touched = {end.node for link in links for end in (link.a, link.b)}
+    return tuple(node for node in nodes if node in touched) or nodes
+
+
+def _state(link: LinkPlan, carried: bool, expected: bool, captured: dict[str, object]) -> LinkState:
+    if carried:
+        return "carried"
+    if not link.up:
+        return "down"
+    if not link.captured or link.name not in captured:
+        return "not captured"
+    return "expected" if expected else "silent"
+
+
+def _actors(legs: Iterable[LegJudged], plan: Plan) -> dict[str, str]:
+    parties = {call.party for call in plan.calls} | {job for call in plan.calls for job in call.answerers}
+    actors: dict[str, str] = {}
+    for leg in legs:
+        for role in (leg.from_, leg.to):
+            for node in plan.roles.get(role, ()):
+                actors[node] = role if role in parties or node not in actors else actors[node]
+    return actors
+
+
+def _silent_kinds(
+    legs: Iterable[LegJudged], strands: dict[str, dict[str, Strand]], topology: _Topology
+) -> tuple[str, ...]:
+    never = [set(leg.expected.never) for leg in legs]
+    carried = {topology.links[name].segment_kind for name in strands}
+    return tuple(sorted(set.intersection(*never) - carried)) if never else ()
