@@ -2,10 +2,10 @@
 
 Importing aiortc costs half a second of CPU; a fork of a process that has it costs milliseconds and shares the memory.
 
-*FD* (standard input if not given) is one end of a Unix SEQPACKET socket pair. A request is `{"program", "name"}` with three
-file descriptors (SCM_RIGHTS): the network namespace, the pipe the agent reads its job and commands from, the pipe it writes
-lines to. The answer is `{"pid"}` or `{"error"}`; when a child ends, `{"pid", "exit"}` follows, *exit* negative for a signal.
-When the socket closes, the forkserver ends, and the kernel kills its children.
+*FD* (standard input if not given) is one end of a Unix SEQPACKET socket pair. A request is `{"program", "name"}` with
+three file descriptors (SCM_RIGHTS): the network namespace, the pipe the agent reads its job and commands from, the pipe
+it writes lines to. The answer is `{"pid"}` or `{"error"}`; when a child ends, `{"pid", "exit"}` follows, *exit*
+negative for a signal. When the socket closes, the forkserver ends, and the kernel kills its children.
 """
 
 import ctypes
@@ -75,7 +75,7 @@ class ForkServer:
                 raise ValueError(f"a request needs 3 file descriptors and at most {_LONGEST_REQUEST_BYTES} bytes")
             request = json.loads(data)
             process.program_named(request["program"])
-            answer = {"pid": self._fork(request["program"], request["name"], *fds)}
+            answer: process.Message = {"pid": self._fork(request["program"], request["name"], *fds)}
         except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
             answer = {"error": process.one_line(error)}
         finally:

@@ -32,7 +32,8 @@ def _encoding_table() -> NDArray[np.uint8]:
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7
     mantissa = (magnitude >> (exponent + 3)) & 15
     code = np.where(sample < 0, 0x80, 0) | (exponent << 4) | mantissa
-    return (~code & 0xFF).astype(np.uint8)
+    table: NDArray[np.uint8] = (~code & 0xFF).astype(np.uint8)
+    return table
 
 
 _DECODED: Final = _decoding_table()

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from agents import g711
 
 TONE_LEVEL_DBOV: Final = -23.0
-"""Root mean square of a party's tone against the overload point (RFC 6465: 32768 is 0 dBov). Eight parties together stay
-below the overload point (a tone's peak is 3 dB above its root mean square)."""
+"""Root mean square of a party's tone against the overload point (RFC 6465: 32768 is 0 dBov). Eight parties together
+stay below the overload point (a tone's peak is 3 dB above its root mean square)."""
 HEARD_DBOV: Final = -45.0
 "A tone at least this strong is heard: 22 dB below what a party plays, 15 dB and more above mu-law's noise."
 
@@ -68,13 +68,13 @@ class Listener:
         self._filled = 0
 
     def received_level_dbov(self) -> float | None:
-        """Level of everything heard, the mean direct current apart; None before the first whole second and for silence."""
+        """Level of everything heard but direct current; None before the first whole second and for silence."""
         return level_dbov(float(self._mean_squares[1:].sum()) / self._seconds) if self._seconds else None
 
     def level_of(self, frequency_hz: int) -> float | None:
         """Level of one frequency; None before the first whole second and for silence.
 
-        A tone seldom falls on one line for good (a lost or late frame shifts its phase), so the lines within 10 Hz count.
+        A tone seldom falls on one line for good (a lost frame shifts its phase), so the lines within 10 Hz count.
         """
         if not self._seconds:
             return None

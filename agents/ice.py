@@ -1,0 +1,112 @@
+"""What ICE, STUN and TURN did, read from aiortc and aioice: candidates, the selected pair, why a relay gave nothing."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aioice import stun, turn
+from aiortc import RTCIceServer
+
+from agents.process import Message
+
+RelayCause = Literal["relay-refused", "relay-unreachable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnServer:
+    """The one relay of a session, and the right to use it."""
+
+    address: str
+    port: int
+    transport: Literal["udp", "tcp"]
+    "Between us and the relay; what it relays is UDP either way."
+    username: str
+    password: str
+
+    def ice_servers(self) -> list[RTCIceServer]:
+        """Return what aiortc wants to be told.
+
+        Over UDP the relay answers STUN too, so that server-reflexive candidates exist. Over TCP there is none: UDP is
+        then taken to be blocked, and aioice would wait 5 s for a STUN answer that cannot come.
+        """
+        url = f"{self.address}:{self.port}"
+        servers = [
+            RTCIceServer(
+                urls=f"turn:{url}?transport={self.transport}", username=self.username, credential=self.password
+            )
+        ]
+        return [RTCIceServer(urls=f"stun:{url}"), *servers] if self.transport == "udp" else servers
+
+
+class RelayError(Exception):
+    """The relay gives no allocation; *cause* is the word for it, the message tells more."""
+
+    def __init__(self, cause: RelayCause, detail: str) -> None:
+        super().__init__(f"{cause}: {detail}")
+        self.cause, self.detail = cause, detail
+
+
+async def try_relay(server: TurnServer, *, limit_s: float) -> None:
+    """Make an allocation (RFC 8656 section 7) and give it back; raise RelayError if that fails or takes over *limit_s*.
+
+    aioice waits 5 s for a relay and then goes on without telling why; this tells, and sooner.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            transport, _ = await turn.create_turn_endpoint(
+                _Allocation,
+                server_addr=(server.address, server.port),
+                username=server.username,
+                password=server.password,
+                transport=server.transport,
+            )
+    except stun.TransactionFailed as failure:
+        code, reason = failure.response.attributes.get("ERROR-CODE", (0, "no reason given"))
+        raise RelayError("relay-refused", f"Allocate answered {code} {reason}") from None
+    except TimeoutError:
+        raise RelayError("relay-unreachable", f"no answer to Allocate within {limit_s:g} s") from None
+    except (OSError, stun.TransactionError) as error:
+        raise RelayError("relay-unreachable", " ".join(str(error).split())) from None
+    transport.close()
+
+
+class _Allocation(asyncio.DatagramProtocol):
+    """An allocation nobody sends over."""
+
+
+def describe(candidate: Any) -> Message:
+    """Return one aiortc candidate as results tell it (RFC 8445 section 5.1)."""
+    related = {"related_address": candidate.relatedAddress, "related_port": candidate.relatedPort}
+    return {
+        "type": candidate.type,
+        "address": candidate.ip,
+        "port": candidate.port,
+        "priority": candidate.priority,
+        **(related if candidate.relatedAddress else {}),
+    }
+
+
+def candidates(ice_transport: Any) -> tuple[list[Message], list[Message]]:
+    """Return the local and the remote candidates of an aiortc ICE transport."""
+    local = ice_transport.iceGatherer.getLocalCandidates()
+    return [describe(c) for c in local], [describe(c) for c in ice_transport.getRemoteCandidates()]
+
+
+def selected_pair(ice_transport: Any) -> Message | None:
+    """Return the selected pair of an aiortc ICE transport; None while there is none.
+
+    The local type is that of the base (host, relay): aioice does not look at the mapped address of a check's answer, so
+    a pair through a NAT is "host" here, and "srflx" or "prflx" as the other end's remote candidate. aiortc has no public
+    way to the pair: this function is the one place that reaches into aioice.
+    """
+    pair = ice_transport._connection._nominated.get(1)
+    if pair is None:
+        return None
+    local, remote = pair.local_candidate, pair.remote_candidate
+    return {
+        "local": local.type,
+        "remote": remote.type,
+        "local_address": f"{local.host}:{local.port}",
+        "remote_address": f"{remote.host}:{remote.port}",
+        "role": ice_transport.role,
+    }
