@@ -1,4 +1,4 @@
-"""The capture of a world: every link into `capture.pcapng`, every firewall's drops into `dropped.pcapng`, by one process."""
+"""The capture of a world: every link into `capture.pcapng`, firewalls' drops into `dropped.pcapng`, by one process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Start a Python program of this package, tell it its job, hear of it by JSON lines, and end it.
 
 Its job is the first line on its standard input, which stays open: end of file there means stop. On its standard output
-it writes `{"type": "ready"}`, at the end `{"type": "result", ...}`, and `{"type": "error", "what": one line}` for trouble.
+it writes `{"type": "ready"}`, at the end `{"type": "result", ...}`, and of trouble `{"type": "error", "what": line}`.
 How it ended is known from the pipe, not from wait(2), so that PID 1 of a world may reap whom it likes.
 """
 
@@ -66,7 +66,7 @@ class Child:
         return f"{self.what} (process {self.pid}) died: {self.errors[-1] if self.errors else 'it did not say why'}"
 
     async def ready(self, *, timeout_s: float = 20) -> None:
-        """Wait until it works; raise RigError with its own words if it dies before, or after *timeout_s* without news."""
+        """Wait until it works; raise RigError with its own words if it dies before, or after *timeout_s*."""
         readiness = asyncio.create_task(self._ready.wait())
         done, _ = await asyncio.wait({readiness, self._ended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if readiness in done:
@@ -77,11 +77,11 @@ class Child:
         raise RigError(f"{self.what} (process {self.pid}) is not ready after {timeout_s} s")
 
     async def ended(self) -> None:
-        """Wait until it has closed its standard output, as it does by dying; unless `stop` was called that is a fault."""
+        """Wait until it has closed its standard output, as it does by dying: a fault unless `stop` was called."""
         await asyncio.shield(self._ended)
 
     async def stop(self, *, timeout_s: float = 10) -> dict[str, Any]:
-        """Have it flush and end, and return its result; raise RigError if it had died or says nothing in *timeout_s*."""
+        """Have it flush and end, and return its result; raise RigError if it had died or takes over *timeout_s*."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         done, _ = await asyncio.wait({self._ended}, timeout=timeout_s)
@@ -102,7 +102,7 @@ class Child:
 
 def read_job() -> dict[str, Any]:
     """In the child: read the job. Later, standard input turns readable when it is to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)     # Ctrl-C reaches the whole terminal; the parent decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)     # Ctrl-C reaches the whole terminal; the parent decides
     line = b""
     while not line.endswith(b"\n"):
         chunk = os.read(0, 1 << 16)

@@ -1,6 +1,6 @@
 """Shaped links, by netem or by the wire: choose, start, stop, and say how well they kept time.
 
-Link n of a plan goes through the switchboard namespace by two interfaces, `w<n>a` towards end A and `w<n>b` towards end B.
+Link n of a plan goes through the switchboard namespace by two interfaces: `w<n>a` towards end A, `w<n>b` towards end B.
 """
 
 import asyncio
@@ -40,8 +40,8 @@ class LinkHealth:
     """How the links did: the `health.wire` part of emulation.json, and counters per link and direction."""
 
     wire: dict[str, Any] | None
-    """{"frames", "lateness_ns": {"p50", "p99", "max"}, "receive_drops", "send_failures"}; None for netem, where the kernel
-    keeps time."""
+    """{"frames", "lateness_ns": {"p50", "p99", "max"}, "receive_drops", "send_failures"};
+    None for netem, where the kernel keeps time."""
     links: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     'Link name to {"forward": counters, "return": counters}: received, sent, lost, queue_drops, duplicated, reordered.'
 
@@ -78,7 +78,7 @@ async def choose_backend(wanted: Literal["auto", "netem", "wire"] = "auto") -> B
     if obstacle is None:
         return "netem"
     if wanted == "netem":
-        raise MissingTool(f"this kernel cannot do netem links: {obstacle}", "modprobe sch_netem, or use the wire backend")
+        raise MissingTool(f"this kernel cannot do netem links: {obstacle}", "modprobe sch_netem, or take the wire")
     return "wire"
 
 
