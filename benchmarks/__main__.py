@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark, one after the other, each in a process of its own. Ratios against stock tools are of the same run."""
+"""`make bench`: every benchmark, each in a process of its own; ratios against stock tools are of the same run."""
 
 import subprocess
 import sys
