@@ -1,0 +1,260 @@
+"""The way of every packet through the network: its hops in order of time, packets with the same way counted together.
+
+A packet (`identity`) is seen on one link after the other; NAT changes its addresses and a relay its wrapping, not its
+identity. Packets that take the same hops with the same addresses form one `Walk`, so a call of a million packets is
+a few dozen walks, each with its count and its first frame on every hop.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from testbed.analysis.demux import Bools, Encapsulation, Ints, Kind
+from testbed.analysis.identity import Hashes, identities, mix
+from testbed.analysis.network import ANYONE, Direction, Network
+from testbed.analysis.packets import TCP, UDP, Packets
+
+_BASE: Final = 0x100000001B3
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Addresses and nature of packets on one hop."""
+
+    source: int
+    source_port: int
+    destination: int
+    destination_port: int
+    protocol: int
+    kind: Kind
+    encapsulation: Encapsulation
+    has_payload: bool
+
+    @property
+    def tuple5(self) -> tuple[int, int, int, int, int]:
+        """Return protocol, source and destination."""
+        return self.protocol, self.source, self.source_port, self.destination, self.destination_port
+
+    @property
+    def answer5(self) -> tuple[int, int, int, int, int]:
+        """Return the five-tuple that answers have."""
+        return self.protocol, self.destination, self.destination_port, self.source, self.source_port
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One hop of a walk."""
+
+    hop: Direction
+    flow: Flow
+    packets: int
+    "Frames seen."
+    first_frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Packets that went the same way."""
+
+    number: int
+    nodes: tuple[str, ...]
+    "Every node passed, in order; one more than the steps, plus the unseen ends that addresses tell."
+    steps: tuple[Step, ...]
+    packets: int
+    gaps: tuple[tuple[str, str], ...]
+    "Pairs of nodes between which no captured link shows the packets."
+    first_ns: int
+    last_ns: int
+
+    @property
+    def kind(self) -> Kind:
+        """Return what the packets are."""
+        return self.steps[0].flow.kind
+
+    @property
+    def has_payload(self) -> bool:
+        """Return whether the packets say anything (a bare TCP acknowledgement does not)."""
+        return self.steps[0].flow.has_payload
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Return the names of the links, in order."""
+        return tuple(step.hop.link for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Walks:
+    """All walks of a capture, and which identity took which."""
+
+    walks: tuple[Walk, ...]
+    _identity: Hashes
+    "Sorted."
+    _number: Ints
+
+    def numbers_of(self, wanted: Hashes) -> list[tuple[int, ...]]:
+        """Return, for each identity asked about, the numbers of the walks that packets with it took."""
+        low, high = np.searchsorted(self._identity, wanted, "left"), np.searchsorted(self._identity, wanted, "right")
+        return [tuple(sorted(set(self._number[a:b].tolist()))) for a, b in zip(low, high, strict=True)]
+
+
+def follow(packets: Packets, network: Network) -> Walks:
+    """Return the walks of all UDP and TCP packets (routing protocols aside)."""
+    hop, usable = hops_of(packets, network)
+    rows = np.flatnonzero(usable & np.isin(packets.protocol, (TCP, UDP)) & (packets.kind != Kind.BGP))
+    if not len(rows):
+        return Walks((), np.zeros(0, np.uint64), np.zeros(0, np.int64))
+    identity = identities(packets)[rows]
+    order = np.lexsort((packets.frame[rows], packets.time_ns[rows], identity))
+    rows, identity = rows[order], identity[order]
+    flows, flow = _flows(packets, rows)
+    starts = np.flatnonzero(_begins(identity, hop[rows], network))
+    sorted_rows = _Sorted(packets.frame[rows], packets.time_ns[rows], identity, starts, hop[rows], flow)
+    return _count(sorted_rows, network, flows)
+
+
+def hops_of(packets: Packets, network: Network) -> tuple[Ints, Bools]:
+    """Return each row's hop number, and whether the frame was really for the node at the hop's end.
+
+    A switch that does not know an address floods the frame to everyone; such copies are no part of a packet's way.
+    """
+    index = np.array([network.link_index[interface.name] for interface in packets.interfaces], np.int64)
+    hop = index[packets.link] * 2 + packets.forward
+    receiver = network.receivers()[hop]
+    return hop, np.asarray((receiver == ANYONE) | (receiver == packets.mac_destination), np.bool_)
+
+
+def _flows(packets: Packets, rows: Ints) -> tuple[list[Flow], Ints]:
+    speaks = (packets.payload_length[rows] > 0).astype(np.int64)
+    columns = [
+        column[rows]
+        for column in (
+            packets.source, packets.source_port, packets.destination, packets.destination_port,
+            packets.protocol, packets.kind, packets.encapsulation,
+        )
+    ]  # fmt: skip
+    _, first, number = np.unique(mix(*columns, speaks), return_index=True, return_inverse=True)
+    flows = [
+        Flow(
+            source=int(columns[0][at]),
+            source_port=int(columns[1][at]),
+            destination=int(columns[2][at]),
+            destination_port=int(columns[3][at]),
+            protocol=int(columns[4][at]),
+            kind=Kind(int(columns[5][at])),
+            encapsulation=Encapsulation(int(columns[6][at])),
+            has_payload=bool(speaks[at]),
+        )
+        for at in first.tolist()
+    ]
+    return flows, number.astype(np.int64)
+
+
+def _begins(identity: Hashes, hop: Ints, network: Network) -> Bools:
+    """Return where a packet's walk begins: a new identity, the first hop again, or another host that sends the same."""
+    leaves, reaches = network.hop_ends()
+    island = network.islands()
+    fresh = np.ones(len(identity), np.bool_)
+    fresh[1:] = identity[1:] != identity[:-1]
+    group_start = np.maximum.accumulate(np.where(fresh, np.arange(len(identity)), 0))
+    again = hop == hop[group_start]
+    came_to = np.roll(reaches[hop], 1)
+    left = leaves[hop]
+    # Over links that are not captured a packet may well reach a host unseen; only without those is it another packet.
+    elsewhere = network.starts_packets()[left] & (left != came_to) & (island[left] != island[came_to])
+    return np.asarray(fresh | again | elsewhere, np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """Rows in order of identity and time; *starts* says where each packet's walk begins."""
+
+    frame: Ints
+    time_ns: Ints
+    identity: Hashes
+    starts: Ints
+    hop: Ints
+    flow: Ints
+
+
+def _count(rows: _Sorted, network: Network, flows: list[Flow]) -> Walks:
+    """Group the packets by their way, and count."""
+    lengths = np.diff(np.append(rows.starts, len(rows.hop)))
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    position, width = np.arange(len(rows.hop)) - rows.starts[owner], int(lengths.max())
+    base = np.full(width, _BASE, np.uint64)
+    base[0] = 1
+    term = mix(rows.hop * len(flows) + rows.flow) * np.cumprod(base)[position]
+    way = np.add.reduceat(term, rows.starts)
+    _, sample, number, counts = np.unique(way, return_index=True, return_inverse=True, return_counts=True)
+    first_frame = _extreme(np.minimum, len(sample) * width, number[owner] * width + position, rows.frame)
+    began = rows.time_ns[rows.starts]
+    first_ns = _extreme(np.minimum, len(sample), number, began)
+    last_ns = _extreme(np.maximum, len(sample), number, began)
+    walks = []
+    for index, at in enumerate(sample.tolist()):
+        span = slice(int(rows.starts[at]), int(rows.starts[at] + lengths[at]))
+        frames = first_frame[index * width : index * width + int(lengths[at])]
+        steps = _steps(network, rows.hop[span], [flows[i] for i in rows.flow[span]], frames, int(counts[index]))
+        nodes, gaps = _nodes(network, steps)
+        walks.append(Walk(index, nodes, steps, int(counts[index]), gaps, int(first_ns[index]), int(last_ns[index])))
+    identity = rows.identity[rows.starts]
+    order = np.argsort(identity, kind="stable")
+    return Walks(tuple(walks), identity[order], number[order].astype(np.int64))
+
+
+def _extreme(which: np.ufunc, size: int, cells: Ints, values: Ints) -> Ints:
+    """Return the smallest or greatest of the values that fall into each cell."""
+    found = np.full(size, np.iinfo(np.int64).max if which is np.minimum else -1, np.int64)
+    which.at(found, cells, values)
+    return found
+
+
+def _steps(network: Network, hops: Ints, flows: Sequence[Flow], frames: Ints, packets: int) -> tuple[Step, ...]:
+    """Return the hops of one walk, each once, in an order that hangs together where there is one."""
+    steps: dict[int, Step] = {}
+    for hop, flow, frame in zip(hops.tolist(), flows, frames.tolist(), strict=True):
+        if (before := steps.get(hop)) is None:
+            steps[hop] = Step(network.directions[hop], flow, packets, frame)
+        else:  # the same packet twice on one link: duplicated on the way
+            steps[hop] = Step(before.hop, before.flow, before.packets + packets, before.first_frame)
+    in_time = tuple(steps.values())
+    return in_time if _hangs_together(in_time) else next(_chains(in_time), in_time)
+
+
+def _hangs_together(steps: Sequence[Step]) -> bool:
+    return all(one.hop.target == other.hop.source for one, other in pairwise(steps))
+
+
+def _chains(steps: Sequence[Step]) -> Iterator[tuple[Step, ...]]:
+    """Yield orders of *steps* in which each begins where the last ended: equal times tell no order."""
+    for first in range(len(steps)):
+        rest = list(steps)
+        chain = [rest.pop(first)]
+        while following := next((step for step in rest if step.hop.source == chain[-1].hop.target), None):
+            rest.remove(following)
+            chain.append(following)
+        if not rest:
+            yield tuple(chain)
+
+
+def _nodes(network: Network, steps: Sequence[Step]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Return the nodes passed and the gaps, with the unseen ends that addresses tell where capture was incomplete."""
+    nodes = [steps[0].hop.source]
+    gaps = []
+    sender = network.owner(steps[0].flow.source)
+    if sender is not None and network.is_host(sender) and network.bridged(sender, nodes[0]):
+        gaps.append((sender, nodes[0]))
+        nodes.insert(0, sender)
+    for step in steps:
+        if step.hop.source != nodes[-1]:
+            gaps.append((nodes[-1], step.hop.source))
+            nodes.append(step.hop.source)
+        nodes.append(step.hop.target)
+    receiver = network.owner(steps[-1].flow.destination)
+    if receiver is not None and network.is_host(receiver) and network.bridged(nodes[-1], receiver):
+        gaps.append((nodes[-1], receiver))
+        nodes.append(receiver)
+    return tuple(nodes), tuple(gaps)

@@ -1,0 +1,170 @@
+"""One scenario's run directory, read whole: what was planned, what was captured, what was dropped, how well the rig did."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from testbed.analysis.drops import Drop, find_drops
+from testbed.analysis.messages import StunMessage, Unreachable, stun_messages, unreachables
+from testbed.analysis.network import Network
+from testbed.analysis.packets import Packets, decode
+from testbed.analysis.paths import Walks, follow
+from testbed.errors import TestbedError
+from testbed.plan.model import Plan
+from testbed.scenario import Scenario
+
+Json = Mapping[str, Any]
+
+
+class RunError(TestbedError):
+    """A run directory lacks a file or a file does not hold what it should."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a verdict is made of."""
+
+    directory: Path
+    manifest: Json
+    scenario: Scenario
+    "In force: after all changes."
+    plan: Plan
+    network: Network
+    packets: Packets
+    dropped: Packets
+    incomplete: Mapping[str, str]
+    "Links whose capture may have missed packets, and why: they may prove presence, never absence."
+    drop_log_gaps: Mapping[str, str]
+    "Firewalls whose log of dropped packets may have gaps, and why."
+    emulation: Json
+    firewalls: Json
+    events: tuple[Json, ...] | None
+    "What agents said; None where there is no events.jsonl."
+
+    @cached_property
+    def walks(self) -> Walks:
+        """The way of every packet."""
+        return follow(self.packets, self.network)
+
+    @cached_property
+    def drops(self) -> tuple[Drop, ...]:
+        """Every packet that a firewall dropped."""
+        return find_drops(self.dropped, self.walks)
+
+    @cached_property
+    def stun(self) -> tuple[StunMessage, ...]:
+        """Every STUN and TURN message outside encapsulation."""
+        return tuple(stun_messages(self.packets))
+
+    @cached_property
+    def unreachables(self) -> tuple[Unreachable, ...]:
+        """Every ICMP unreachable message."""
+        return unreachables(self.packets)
+
+
+def read_run(directory: Path) -> Run:
+    """Read *directory*; raise a TestbedError that names the file and the fault where it is not a whole run."""
+    manifest = _json(directory / "manifest.json")
+    if manifest.get("format") != 1:
+        raise RunError(f"{directory / 'manifest.json'}: format must be 1, not {manifest.get('format')!r}")
+    try:
+        scenario = Scenario.model_validate(manifest["in_force"])
+        plan = Plan.model_validate(manifest["plan"])
+        emulation: Json = manifest["emulation"]
+    except KeyError as error:
+        raise RunError(f"{directory / 'manifest.json'}: has no {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{directory / 'manifest.json'}: {error.title}: {where}: {first['msg']}") from error
+    packets = decode(directory / "capture.pcapng", sip_ports=plan.sip_ports)
+    dropped = decode(directory / "dropped.pcapng", sip_ports=plan.sip_ports)
+    if strange := {i.name for i in packets.interfaces} - {link.name for link in plan.links}:
+        raise RunError(f"{directory / 'capture.pcapng'}: has links that the plan does not: {', '.join(sorted(strange))}")
+    incomplete = incomplete_links(plan, packets, emulation)
+    return Run(
+        directory=directory,
+        manifest=manifest,
+        scenario=scenario,
+        plan=plan,
+        network=Network(plan, incomplete),
+        packets=packets,
+        dropped=dropped,
+        incomplete=incomplete,
+        drop_log_gaps=_drop_log_gaps(plan, dropped, emulation),
+        emulation=emulation,
+        firewalls=_json(directory / "firewalls.json"),
+        events=_events(directory / "events.jsonl"),
+    )
+
+
+def incomplete_links(plan: Plan, packets: Packets, emulation: Json) -> dict[str, str]:
+    """Return the links that may have carried packets which the capture does not have, and why.
+
+    A link that is down from the start carries nothing, so it needs no capture.
+    """
+    interfaces = {interface.name: interface for interface in packets.interfaces}
+    counters = emulation.get("capture") or {}
+    found = {}
+    for link in plan.links:
+        interface = interfaces.get(link.name)
+        counted = counters.get(link.name)
+        if interface is None:
+            if link.up:
+                found[link.name] = "capture is missing"
+        elif packets.damage is not None:
+            found[link.name] = f"capture.pcapng is {packets.damage}"
+        elif interface.dropped is None:
+            found[link.name] = "capture has no statistics at its end"
+        elif interface.dropped:
+            found[link.name] = f"capture lost {interface.dropped} packets"
+        elif counted is None:
+            found[link.name] = "capture has no counters in emulation.json"
+        elif counted.get("dropped") != 0:
+            found[link.name] = f"capture lost {counted.get('dropped')} packets"
+    return found
+
+
+def _drop_log_gaps(plan: Plan, dropped: Packets, emulation: Json) -> dict[str, str]:
+    counters = emulation.get("dropped_log") or {}
+    firewalls = [node.name for node in plan.nodes if node.kind == "firewall"]
+    if dropped.damage is not None:
+        return {name: f"dropped.pcapng is {dropped.damage}" for name in firewalls}
+    return {
+        name: f"log of drops lost {counters[name]['lost']} packets" if name in counters else "log of drops has no counters"
+        for name in firewalls
+        if counters.get(name, {}).get("lost") != 0
+    }
+
+
+def _json(path: Path) -> Json:
+    try:
+        value = json.loads(path.read_text())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise RunError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: must hold a JSON object")
+    return value
+
+
+def _events(path: Path) -> tuple[Json, ...] | None:
+    if not path.exists():
+        return None
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+    events = []
+    for number, line in enumerate(lines, 1):
+        try:
+            events.append(json.loads(line))
+        except ValueError as error:
+            raise RunError(f"{path}: line {number} is not JSON: {error}") from error
+    return tuple(event for event in events if isinstance(event, dict))
