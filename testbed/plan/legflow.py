@@ -1,0 +1,190 @@
+"""Which packets stand for a leg: who opens the flow, from which address and port, to which.
+
+What the agents are told (the plan's jobs) comes first: a user's server, the Edge that the Front End gives the user,
+the relay of a conference. Only where no job tells is an address chosen here, and then the note says so.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from testbed.plan.bgp import PRIVATE
+from testbed.plan.model import Job, Plan
+from testbed.plan.policy import Protocol
+from testbed.plan.walk import Packet, Simulator
+from testbed.scenario import Leg, Scenario
+from testbed.topology import Topology
+
+TURN_PORT: Final = 3478
+SIP_PORT: Final = 5061
+EPHEMERAL_PORT: Final = 49152
+"First port of Linux's usual range for clients that are given none."
+
+
+class CannotTell(Exception):
+    """The leg's packets cannot be worked out; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address and port that a job names."""
+
+    address: IPv4Address
+    port: int
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class LegFlow:
+    """The first packet of a leg, and who sends it."""
+
+    opener: str
+    "Node that sends first."
+    packet: Packet
+    opens_backwards: bool = False
+    "Whether the opener is the leg's `to`: then the leg's forward path is that of the answers."
+    both_open: bool = False
+    "Whether both ends send without being asked, as ICE checks do."
+    note: str = ""
+
+
+class LegFlows:
+    """Works out the flows of one scenario's legs."""
+
+    def __init__(self, topology: Topology, scenario: Scenario, plan: Plan, simulator: Simulator) -> None:
+        self._topology = topology
+        self._parties = scenario.parties
+        self._plan = plan
+        self._simulator = simulator
+        self._jobs = {job.name: job for job in plan.jobs}
+
+    def of(self, leg: Leg) -> LegFlow:
+        """Return the flow that stands for *leg*; raise CannotTell."""
+        return self._signaling(leg) if leg.flow == "signaling" else self._media(leg)
+
+    def nodes(self, name: str) -> tuple[str, ...]:
+        """Return the nodes that a leg's `from` or `to` means; raise CannotTell."""
+        if name in self._parties:
+            return (self._parties[name].node,)
+        found = self._plan.roles.get(name) or ((name,) if name in self._topology.nodes else ())
+        if not found:
+            raise CannotTell(f"{name!r} is no node in this plan")
+        return found
+
+    def _signaling(self, leg: Leg) -> LegFlow:
+        for opener, server, backwards in ((leg.from_, leg.to, False), (leg.to, leg.from_, True)):
+            if opener in self._parties and opener in self._jobs:
+                target = _target(self._jobs[opener].arguments.get("server"))
+                return self._towards(self.nodes(opener)[0], self.nodes(server), target, backwards, f"{opener}'s server")
+        listening = self._listening(self.nodes(leg.to))
+        return self._towards(self.nodes(leg.from_)[0], self.nodes(leg.to), listening, False, f"{leg.to}'s SIP address")
+
+    def _media(self, leg: Leg) -> LegFlow:
+        ends = ((leg.from_, leg.to, False), (leg.to, leg.from_, True))
+        for opener, edge, backwards in ends:
+            if self._is_edge(edge) and not self._is_edge(opener):
+                target = self._relay_of(opener)
+                return self._towards(self.nodes(opener)[0], self.nodes(edge), target, backwards, f"{opener}'s Edge")
+        here, there = self.nodes(leg.from_)[0], self.nodes(leg.to)[0]
+        port = self._relay_port if self._is_edge(leg.to) else self._media_port
+        target = Target(self._address(there, seen_from=here), port(there), "udp")
+        flow = self._flow(here, target, source_port=port(here))
+        return LegFlow(flow.opener, flow.packet, both_open=True, note=self._candidates(leg))
+
+    def _candidates(self, leg: Leg) -> str:
+        many = [
+            f"{name}: first of {len(self.nodes(name))}" for name in (leg.from_, leg.to) if len(self.nodes(name)) > 1
+        ]
+        return "; ".join(many)
+
+    def _towards(
+        self, opener: str, wanted: tuple[str, ...], target: Target | None, backwards: bool, what: str
+    ) -> LegFlow:
+        """Return the flow from *opener* to *target*, if a wanted node has that address; else to a wanted node."""
+        note = ""
+        if target is None or self._owner(target.address) not in wanted:
+            elsewhere = f" is at {self._owner(target.address) or target.address}" if target else " is told by no job"
+            protocol: Protocol = target.protocol if target else "udp"
+            port = target.port if target else TURN_PORT
+            target = Target(self._address(wanted[0], seen_from=opener), port, protocol)
+            note = f"{what}{elsewhere}; taken: {wanted[0]} {target.address}:{port}"
+        flow = self._flow(opener, target, source_port=self._first_local_port(opener))
+        return LegFlow(opener, flow.packet, opens_backwards=backwards, note=note)
+
+    def _flow(self, opener: str, target: Target, *, source_port: int) -> LegFlow:
+        source = self._simulator.source_for(opener, target.address) or self._address(opener, seen_from=opener)
+        return LegFlow(opener, Packet(target.protocol, source, source_port, target.address, target.port))
+
+    def _owner(self, address: IPv4Address) -> str | None:
+        for link in self._topology.links.values():
+            for node, interface in link.addresses.items():
+                if interface.ip == address:
+                    return node
+        return self._plan.addresses.get(str(address))
+
+    def _address(self, node: str, *, seen_from: str) -> IPv4Address:
+        """Choose one of a node's addresses: on a LAN shared with *seen_from*, else a public one, else the first."""
+        own = [link.addresses[node] for link in self._topology.links.values() if node in link.addresses]
+        if not own:
+            raise CannotTell(f"{node} has no address")
+        near = {
+            link.addresses[seen_from].network for link in self._topology.links.values() if seen_from in link.addresses
+        }
+        shared = [one for one in own if one.network in near]
+        public = [one for one in own if not any(one.ip in private for private in PRIVATE)]
+        return (shared or public or own)[0].ip
+
+    def _programs(self, name: str) -> set[str]:
+        nodes = self.nodes(name)
+        return {job.program for job in self._plan.jobs if job.node in nodes}
+
+    def _is_edge(self, name: str) -> bool:
+        return name not in self._parties and ("edge" in self._programs(name) or name.endswith("-edge"))
+
+    def _listening(self, nodes: tuple[str, ...]) -> Target | None:
+        for job in self._jobs_at(nodes):
+            for listen in job.arguments.get("listen") or (job.arguments.get("access_edge") or {}).get("listen") or ():
+                address = self._address(job.node, seen_from=job.node)
+                return Target(address, int(listen.get("port", SIP_PORT)), listen.get("transport", "tcp"))
+        return None
+
+    def _relay_of(self, name: str) -> Target | None:
+        """Return the TURN address that a party or server was given."""
+        if name in self._parties and name in self._jobs:
+            return self._relay_of_party(self._jobs[name])
+        for job in self._jobs_at(self.nodes(name)):
+            relay = job.arguments.get("relay")
+            if isinstance(relay, dict):
+                return Target(IPv4Address(relay["address"]), int(relay.get("udp_port", TURN_PORT)), "udp")
+        return None
+
+    def _relay_of_party(self, client: Job) -> Target | None:
+        uri = client.arguments.get("uri")
+        for job in self._plan.jobs:
+            relays, turn = job.arguments.get("relays"), job.arguments.get("relay_of") or {}
+            if relays and uri in turn:
+                protocol: Protocol = client.arguments.get("turn_transport", "udp")
+                relay = relays[int(turn[uri])]
+                return Target(IPv4Address(relay["address"]), int(relay[f"{protocol}_port"]), protocol)
+        return None
+
+    def _jobs_at(self, nodes: Iterable[str]) -> list[Job]:
+        return [job for node in nodes for job in self._plan.jobs if job.node == node]
+
+    def _relay_port(self, node: str) -> int:
+        ranges = [pool.relay_ports for pool in self._topology.pools.values() if node in pool.roles.get("edge", ())]
+        return int(ranges[0].partition("-")[0]) if ranges else EPHEMERAL_PORT
+
+    def _media_port(self, node: str) -> int:
+        return self._relay_port(node) if self._relay_port(node) != EPHEMERAL_PORT else self._first_local_port(node)
+
+    def _first_local_port(self, node: str) -> int:
+        ports = self._topology.nodes[node].local_ports
+        return int(ports.partition("-")[0]) if ports else EPHEMERAL_PORT
+
+
+def _target(server: Any) -> Target | None:
+    if not isinstance(server, dict):
+        return None
+    return Target(IPv4Address(server["address"]), int(server["port"]), server.get("transport", "tcp"))
