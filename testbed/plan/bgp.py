@@ -83,9 +83,7 @@ def peerings(topology: Topology, adjacency: Adjacency) -> dict[str, tuple[Peerin
     return {node: tuple(each) for node, each in found.items()}
 
 
-def _peering(
-    topology: Topology, adjacency: Adjacency, name: str, session: BgpSession, node: str, peer: str
-) -> Peering:
+def _peering(topology: Topology, adjacency: Adjacency, name: str, session: BgpSession, node: str, peer: str) -> Peering:
     # The way is looked up from the first end, so that both ends agree on it where several are equally short.
     way = adjacency.path(*session.ends)
     if not way:
@@ -121,12 +119,8 @@ def _is_permitted(topology: Topology, adjacency: Adjacency, session: BgpSession)
 
 def active_static_routes(topology: Topology, adjacency: Adjacency, node: str) -> dict[IPv4Network, str]:
     """Return the node's static routes whose cable is up: prefix to neighbour."""
-    routes: dict[IPv4Network, str] = {}
-    for text, neighbour in topology.nodes[node].routes.items():
-        prefix = DEFAULT_ROUTE if text == "default" else IPv4Network(text)
-        if adjacency.between(node, neighbour).up:
-            routes[prefix] = neighbour
-    return routes
+    written = static_routes(topology, node).items()
+    return {prefix: neighbour for prefix, neighbour in written if adjacency.between(node, neighbour).up}
 
 
 def converge(topology: Topology) -> dict[str, dict[IPv4Network, BestRoute]]:
@@ -147,9 +141,7 @@ class _Exchange:
         self._ids = router_ids(topology)
         self._peerings = peerings(topology, self._adjacency)
         self._statics = {node: active_static_routes(topology, self._adjacency, node) for node in topology.bgp}
-        self._connected = {
-            node: {hop.address.network for hop in self._adjacency.of(node) if hop.up} for node in topology.bgp
-        }
+        self._connected = {node: connected_prefixes(topology, node) for node in topology.bgp}
 
     def run(self) -> dict[str, dict[IPv4Network, BestRoute]]:
         best: dict[str, dict[IPv4Network, BestRoute]] = {
@@ -164,14 +156,14 @@ class _Exchange:
 
     def _aggregates(self, node: str) -> Iterator[tuple[IPv4Network, BestRoute]]:
         for announcement in self._topology.announcements.values():
-            prefix = announcement.prefix
-            if announcement.at == node and prefix not in _written(self._topology, node) | self._connected[node]:
-                yield prefix, BestRoute(prefix, None, "", "")
+            if announcement.at == node and is_aggregate(self._topology, node, announcement.prefix):
+                yield announcement.prefix, BestRoute(announcement.prefix, None, "", "")
 
     def _decide(self, node: str, best: Mapping[str, Mapping[IPv4Network, BestRoute]]) -> dict[IPv4Network, BestRoute]:
         candidates: dict[IPv4Network, list[tuple[tuple[object, ...], BestRoute]]] = {}
         own = dict(self._aggregates(node))
-        settled = self._statics[node].keys() | self._connected[node] | own.keys()
+        connected = {prefix for prefix, up in self._connected[node].items() if up}
+        settled = self._statics[node].keys() | connected | own.keys()
         for peering in self._peerings[node]:
             if peering.alive:
                 for offered in self._offers(peering, best[peering.peer]):
@@ -247,8 +239,10 @@ class _Exchange:
         )
 
     def _is_active(self, node: str, prefix: IPv4Network) -> bool:
-        """Whether the speaker has the prefix it announces: a static route counts only while its cable is up."""
-        return prefix not in _written(self._topology, node) or prefix in self._statics[node]
+        """Whether the speaker has the prefix it announces: a static or connected one only while its cable is up."""
+        if is_aggregate(self._topology, node, prefix):
+            return True
+        return prefix in self._statics[node] or self._connected[node].get(prefix, False)
 
 
 def is_refused(prefix: IPv4Network) -> bool:
@@ -256,5 +250,18 @@ def is_refused(prefix: IPv4Network) -> bool:
     return prefix == DEFAULT_ROUTE or any(prefix.subnet_of(private) for private in PRIVATE)
 
 
-def _written(topology: Topology, node: str) -> set[IPv4Network]:
-    return {DEFAULT_ROUTE if text == "default" else IPv4Network(text) for text in topology.nodes[node].routes}
+def static_routes(topology: Topology, node: str) -> dict[IPv4Network, str]:
+    """Return the node's static routes as written: prefix to neighbour."""
+    routes = topology.nodes[node].routes.items()
+    return {DEFAULT_ROUTE if text == "default" else IPv4Network(text): neighbour for text, neighbour in routes}
+
+
+def connected_prefixes(topology: Topology, node: str) -> dict[IPv4Network, bool]:
+    """Return the prefixes of the node's own interfaces, and whether their cable is up."""
+    links = [link for link in topology.links.values() if node in link.addresses]
+    return {link.addresses[node].network: link.up for link in links}
+
+
+def is_aggregate(topology: Topology, node: str, prefix: IPv4Network) -> bool:
+    """Whether a speaker that announces *prefix* has no route for it, so that it originates an unreachable one."""
+    return prefix not in static_routes(topology, node) and prefix not in connected_prefixes(topology, node)

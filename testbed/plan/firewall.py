@@ -1,0 +1,134 @@
+"""iptables text of a firewall, written just as `iptables-save` 1.8.9 prints it back, so that the two can be compared.
+
+Stateful: INVALID is dropped, RELATED and ESTABLISHED pass, NEW passes by the policy's rules, and the rest is dropped.
+Stateless: each accepting rule also lets the answers through by its mirror image, and nothing is remembered.
+Every rule carries its name as a comment; every drop is logged to NFLOG under that name first.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Final
+
+from testbed.errors import SpecError
+from testbed.plan.bgp import BGP_PORT
+from testbed.plan.policy import DEFAULT_RULE, port_bounds
+from testbed.topology import Firewall, FirewallRule, SourceNat, Topology
+
+NFLOG_GROUP: Final = 100
+_MULTIPORT_LIMIT: Final = 15
+"xt_multiport holds 15 ports; a range takes two of them."
+_NEW: Final = "-m conntrack --ctstate NEW"
+
+
+def iptables_text(topology: Topology, node: str) -> str:
+    """Return the iptables-restore text of firewall *node*; raise SpecError where a rule cannot be written."""
+    firewall = topology.firewalls[node]
+    lines = ["*filter", ":INPUT DROP [0:0]", ":FORWARD DROP [0:0]", ":OUTPUT ACCEPT [0:0]"]
+    lines += _input(firewall, is_speaker=node in topology.bgp)
+    lines += _forward(topology, node)
+    lines += ["COMMIT"]
+    if firewall.nat:
+        lines += ["*nat", *(f":{chain} ACCEPT [0:0]" for chain in ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"))]
+        for name, nat in firewall.nat.items():
+            lines += _source_nat(firewall, name, nat)
+        lines += ["COMMIT"]
+    return "\n".join(lines) + "\n"
+
+
+def _input(firewall: Firewall, *, is_speaker: bool) -> Iterator[str]:
+    yield _rule("INPUT", "-i lo", name="loopback", target="ACCEPT")
+    if firewall.stateful:
+        yield from _state("INPUT")
+    if is_speaker:
+        yield _rule("INPUT", "-p tcp", f"-m multiport --ports {BGP_PORT}", name="bgp", target="ACCEPT")
+    yield _rule("INPUT", "-p icmp", name="icmp", target="ACCEPT")
+    yield from _drop("INPUT", name=DEFAULT_RULE)
+
+
+def _forward(topology: Topology, node: str) -> Iterator[str]:
+    firewall = topology.firewalls[node]
+    if firewall.stateful:
+        yield from _state("FORWARD")
+    for name, rule in firewall.rules.items():
+        _check_ports(topology, node, name, rule)
+        for entering, leaving in product(_members(firewall, rule.from_), _members(firewall, rule.to)):
+            yield from _policy(firewall, name, rule, entering, leaving)
+    yield from _drop("FORWARD", name=DEFAULT_RULE)
+
+
+def _state(chain: str) -> Iterator[str]:
+    yield from _drop(chain, "-m conntrack --ctstate INVALID", name="invalid")
+    yield _rule(chain, "-m conntrack --ctstate RELATED,ESTABLISHED", name="established", target="ACCEPT")
+
+
+def _policy(firewall: Firewall, name: str, rule: FirewallRule, entering: str, leaving: str) -> Iterator[str]:
+    protocol = "" if rule.protocol == "any" else f"-p {rule.protocol}"
+    sources, destinations = _ports(rule.source_ports), _ports(rule.destination_ports)
+    source = f"-s {rule.source}" if rule.source and rule.source.prefixlen else ""
+    destination = f"-d {rule.destination}" if rule.destination and rule.destination.prefixlen else ""
+    match = (
+        source,
+        destination,
+        entering and f"-i {entering}",
+        leaving and f"-o {leaving}",
+        protocol,
+        _NEW if firewall.stateful else "",
+        sources and f"-m multiport --sports {sources}",
+        destinations and f"-m multiport --dports {destinations}",
+    )
+    if rule.action == "drop":
+        yield from _drop("FORWARD", *match, name=name)
+        return
+    yield _rule("FORWARD", *match, name=name, target="ACCEPT")
+    if not firewall.stateful:
+        answer = (
+            destination.replace("-d", "-s"),
+            source.replace("-s", "-d"),
+            leaving and f"-i {leaving}",
+            entering and f"-o {entering}",
+            protocol,
+            destinations and f"-m multiport --sports {destinations}",
+            sources and f"-m multiport --dports {sources}",
+        )
+        yield _rule("FORWARD", *answer, name=name, target="ACCEPT")
+
+
+def _source_nat(firewall: Firewall, name: str, nat: SourceNat) -> Iterator[str]:
+    # Persistent: a client keeps one public address towards all servers, as on a real NAT pool.
+    persistent = " --persistent" if "-" in nat.pool else ""
+    target = "MASQUERADE" if nat.pool == "masquerade" else f"SNAT --to-source {nat.pool}{persistent}"
+    source = f"-s {nat.source}" if nat.source and nat.source.prefixlen else ""
+    for leaving in _members(firewall, nat.to_zone):
+        yield _rule("POSTROUTING", source, leaving and f"-o {leaving}", name=name, target=target)
+
+
+def _drop(chain: str, *match: str, name: str) -> Iterator[str]:
+    yield _rule(chain, *match, name=name, target=f"NFLOG --nflog-prefix {name} --nflog-group {NFLOG_GROUP}")
+    yield _rule(chain, *match, name=name, target="DROP")
+
+
+def _rule(chain: str, *match: str, name: str, target: str) -> str:
+    return " ".join(["-A", chain, *filter(None, match), f"-m comment --comment {name}", f"-j {target}"])
+
+
+def _members(firewall: Firewall, zone: str) -> tuple[str, ...]:
+    """Return the interfaces of a zone; one empty name, no condition at all, for "any"."""
+    return ("",) if zone == "any" else firewall.zones[zone]
+
+
+def _ports(ranges: tuple[str, ...]) -> str:
+    bounds = [port_bounds(ports) for ports in ranges]
+    return ",".join(str(low) if low == high else f"{low}:{high}" for low, high in bounds)
+
+
+def _check_ports(topology: Topology, node: str, name: str, rule: FirewallRule) -> None:
+    key = f"firewalls.{node}.rules.{name}"
+    for ranges in (rule.source_ports, rule.destination_ports):
+        if ranges and rule.protocol not in ("tcp", "udp"):
+            raise SpecError(topology.name, key, f"ports need protocol tcp or udp, not {rule.protocol}")
+        try:
+            room = sum(1 if low == high else 2 for low, high in map(port_bounds, ranges))
+        except ValueError as error:
+            raise SpecError(topology.name, key, str(error)) from None
+        if room > _MULTIPORT_LIMIT:
+            raise SpecError(topology.name, key, f"holds at most {_MULTIPORT_LIMIT} ports (a range counts as two)")
