@@ -1,6 +1,6 @@
 """A run as JUnit XML, for continuous integration.
 
-FAIL is a failure, ERROR an error, INCONCLUSIVE a failure of type "inconclusive": a job that could not tell is not green.
+FAIL is a failure, ERROR an error, INCONCLUSIVE a failure of type "inconclusive": who cannot tell is not green.
 Elements and attributes are those that both common schemas allow (Jenkins' junit-10.xsd and the Apache Ant one).
 """
 

@@ -1,4 +1,4 @@
-"""Where things stand in a picture: a box for each segment, layers of nodes in it. Deterministic; positions in SVG units.
+"""Where things stand in a picture: a box for each segment, layers of nodes in it. Deterministic; in SVG units.
 
 Customer networks stand on the left, ExpressRoute and the Internet between, Microsoft on the right, as the article draws
 them. In the boxes at the sides, layers count the links from the way out; in the middle ones, from side to side.
@@ -209,7 +209,7 @@ def _wish(name: str, layer: list[str], graph: _Graph, y: dict[str, float]) -> fl
 
 
 def _spread(layer: list[str], wish: dict[str, float]) -> dict[str, float]:
-    """Give each node, in order, its wish or the next free row, then move the whole so that the wishes are met on average."""
+    """Give each node, in order, its wish or the next free row, then shift all so that the wishes are met on average."""
     places: list[float] = []
     for name in layer:
         places.append(wish[name] if not places else max(wish[name], places[-1] + ROW))

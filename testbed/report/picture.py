@@ -151,7 +151,7 @@ def _draw_box(root: Element, box: Box, segments: Mapping[str, Segment], traffic:
 def _draw_node(root: Element, plan: Plan, name: str, at: Point, traffic: Traffic) -> None:
     node = next(node for node in plan.nodes if node.name == name)
     actor = traffic.actors.get(name)
-    is_party = actor is not None and plan.roles.get(actor) == (name,) and node.kind == "host" and actor in _parties(plan)
+    is_party = actor in _parties(plan) and plan.roles.get(actor or "") == (name,)
     spot = svg.group(root, "node party" if is_party else "node", f"{name}: {node.title or node.kind}")
     glyphs.draw_node(spot, node, at, is_party=is_party)
     svg.text(spot, (at[0], at[1] + 28), name, "name")
@@ -205,8 +205,9 @@ def _draw_counts(spot: Element, strand: Strand, line: _Line, *, above: bool) -> 
     first = y - 11 * (len(words) - 1) + 1 if above else y + 7
     if abs(up[0]) >= 0.6:
         first = y - 1 if len(words) > 1 else y + 4
+    css = f"count {strand.flow}{' forbidden' if strand.forbidden else ''}"
     for row, word in enumerate(words):
-        svg.text(spot, (x, first + 11 * row), word, f"count {strand.flow}{' forbidden' if strand.forbidden else ''}", anchor)
+        svg.text(spot, (x, first + 11 * row), word, css, anchor)
 
 
 def _arrows(angle: float) -> tuple[str, str]:

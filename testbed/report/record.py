@@ -160,7 +160,7 @@ class RunRecord:
 
 
 def read_record(run_directory: Path) -> RunRecord:
-    """Read a results directory; raise TestbedError, in one line, for a file that is missing, broken or of another format."""
+    """Read a results directory; raise TestbedError, in one line, for a file that is missing, broken or too new."""
     file = _read_model(run_directory / "run.json", RunFile)
     if file.format != 1:
         raise TestbedError(f"{run_directory / 'run.json'}: format: is {file.format}; this version reads format 1")

@@ -32,7 +32,8 @@ class PathCell:
     article: str | None
     "The article's cell in the words of `CELL_WORDS`; None where its table has none."
     observed: str | None
-    'From the packets: "ER", "Internet", "local", several joined by " + ", or "nothing seen"; None if no leg of it was judged.'
+    """From the packets: "ER", "Internet", "local", several joined by " + ", or "nothing seen".
+    None if no leg of it was judged."""
 
     @property
     def agrees(self) -> bool | None:
@@ -120,7 +121,7 @@ def _summary_row(record: ScenarioRecord) -> SummaryRow:
         scenario=record.name,
         title=scenario.title if scenario else "",
         cells=tuple(
-            cell for party in _parties(record) for flow in FLOWS if (cell := _path_cell(record, flow, party)) is not None
+            cell for party in _parties(record) for flow in FLOWS if (cell := _path_cell(record, flow, party))
         ),
         verdict=record.entry.verdict,
         reason=record.entry.reason or "",

@@ -1,4 +1,4 @@
-"""SVG elements by name, so that pictures read as what they draw. Colours are classes: the page's style sheet has them."""
+"""SVG elements by name, so that pictures read as what they draw. Colours are classes of the page's style sheet."""
 
 from xml.etree.ElementTree import Element, SubElement, tostring
 

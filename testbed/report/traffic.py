@@ -1,7 +1,7 @@
-"""What a picture must show: on each link, how many packets of which flow went which way, and which links must be silent."""
+"""What a picture must show: how many packets of which flow went which way on each link, and which links are silent."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -95,8 +95,8 @@ class _Topology:
     def nodes_of(self, role: str) -> tuple[str, ...]:
         return self.plan.roles.get(role, (role,) if role in self.neighbours else ())
 
-    def reach(self, start: Iterable[str], usable: Callable[[LinkPlan], bool]) -> tuple[Distances, dict[str, LinkPlan]]:
-        """Return how many links away each node is, and by which link it is reached, from *start* over usable links."""
+    def reach(self, start: Iterable[str], kinds: set[str] | None = None) -> tuple[Distances, dict[str, LinkPlan]]:
+        """Return how many links of these kinds (or of any) each node is from *start*, and by which link it is reached."""
         distances = dict.fromkeys(start, 0)
         by: dict[str, LinkPlan] = {}
         queue = deque(distances)
@@ -105,7 +105,7 @@ class _Topology:
             if node in self.hosts and distances[node]:
                 continue
             for neighbour, link in self.neighbours[node]:
-                if neighbour not in distances and usable(link):
+                if neighbour not in distances and (kinds is None or link.segment_kind in kinds):
                     distances[neighbour] = distances[node] + 1
                     by[neighbour] = link
                     queue.append(neighbour)
@@ -113,8 +113,8 @@ class _Topology:
 
 
 def _add_leg(leg: LegJudged, topology: _Topology, strands: dict[str, dict[str, Strand]]) -> None:
-    from_distance, _ = topology.reach(topology.nodes_of(leg.from_), lambda link: True)
-    to_distance, _ = topology.reach(topology.nodes_of(leg.to), lambda link: True)
+    from_distance, _ = topology.reach(topology.nodes_of(leg.from_))
+    to_distance, _ = topology.reach(topology.nodes_of(leg.to))
     for seen in leg.observed.links:
         link = topology.links.get(seen.link)
         if link is None or not seen.packets:
@@ -184,7 +184,7 @@ def _forbidden_route(leg: LegJudged, topology: _Topology) -> set[str]:
     for kind in set(leg.expected.never) & set(WIDE_KINDS):
         usable = near | {kind} | ({"microsoft"} if "microsoft" not in leg.expected.never else set())
         goals = _used(topology.nodes_of(leg.to), leg, topology)
-        distances, by = topology.reach(topology.nodes_of(leg.from_), lambda link, ok=usable: link.segment_kind in ok)
+        distances, by = topology.reach(topology.nodes_of(leg.from_), usable)
         reached = [goal for goal in goals if distances.get(goal)]
         if not reached:
             continue

@@ -1,0 +1,68 @@
+"""The report page: one self-contained file, written from a results directory."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from testbed import files
+from testbed.report.record import RunRecord, read_record
+from testbed.report.summary import FLOWS, summary_rows
+from testbed.report.view import facts, plain, scenario_view
+
+VERDICTS: Final = ("PASS", "FAIL", "INCONCLUSIVE", "ERROR")
+MARKS: Final = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "ERROR": "!"}
+"A sign for each verdict, so that none is told by colour alone."
+SEGMENT_WORDS: Final = {
+    "customer": "customer",
+    "internet": "Internet",
+    "expressroute": "ExpressRoute",
+    "microsoft": "Microsoft",
+    "pstn": "PSTN",
+}
+
+
+def write_report(run_directory: Path) -> Path:
+    """Write `report.html` into a results directory and return its path; raise TestbedError if it cannot be read."""
+    path = run_directory / "report.html"
+    files.write_text(path, report_page(read_record(run_directory)))
+    return path
+
+
+def report_page(record: RunRecord) -> str:
+    """Return the page as HTML. The same directory gives the same page."""
+    environment = Environment(
+        loader=PackageLoader("testbed.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["measured"] = measured
+    environment.filters["segment"] = lambda kind: SEGMENT_WORDS.get(kind, kind)
+    environment.filters["plain"] = plain
+    return environment.get_template("report.html.j2").render(_context(record))
+
+
+def measured(value: Any) -> str:
+    """Write a number, or that there is none: missing is never 0."""
+    if value is None:
+        return "not measured"
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _context(record: RunRecord) -> dict[str, Any]:
+    rows = summary_rows(record)
+    views = [scenario_view(scenario, row) for scenario, row in zip(record.scenarios, rows, strict=True)]
+    counts = Counter(row.verdict for row in rows)
+    command = record.file.command
+    return {
+        "run": record.file,
+        "command": " ".join(command) if isinstance(command, list) else command,
+        "environment": facts(record.file.environment),
+        "scenarios": views,
+        "flows": FLOWS,
+        "verdicts": [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]],
+        "marks": MARKS,
+    }

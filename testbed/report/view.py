@@ -1,0 +1,274 @@
+"""A scenario as the page shows it: the record's values, arranged side by side. No markup but the picture's."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from testbed.plan.model import LinkPlan, Plan, PredictedPath
+from testbed.report.drops import Drops, read_drops
+from testbed.report.picture import draw_picture
+from testbed.report.record import CheckJudged, Document, LegJudged, LinkSeen, ScenarioRecord, read_events
+from testbed.report.summary import SummaryRow, segment_kinds
+from testbed.report.traffic import is_forbidden, scenario_traffic
+from testbed.topology import LinkShape
+from testbed.units import format_duration, format_rate, format_ratio
+
+EVIDENCE_FILES: Final = (
+    "capture.pcapng",
+    "dropped.pcapng",
+    "verdict.json",
+    "manifest.json",
+    "firewalls.json",
+    "events.jsonl",
+    "quality.json",
+)
+EVENTS_SHOWN: Final = 80
+"More than that is a file to read, not a table."
+
+
+@dataclass(frozen=True, slots=True)
+class HopView:
+    """One link of a leg: predicted and observed side by side."""
+
+    link: str
+    kind: str
+    predicted: str
+    'Which way the prediction takes it: "forward", "return", "both ways" or "".'
+    seen: LinkSeen | None
+    forbidden: bool
+    differs: bool
+    "Whether this is the first link, along the leg, on which prediction and observation differ."
+
+
+@dataclass(frozen=True, slots=True)
+class LegView:
+    """One leg."""
+
+    leg: LegJudged
+    kinds: tuple[str, ...]
+    predicted: PredictedPath | None
+    predicted_kinds: tuple[str, ...]
+    agrees: bool | None
+    hops: tuple[HopView, ...]
+    disposition: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeView:
+    """What a link of the picture was configured to do, one direction a row."""
+
+    link: str
+    direction: str
+    configured: str
+    achieved: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """Something an agent said."""
+
+    after_s: float | None
+    "Since the first thing any agent said."
+    who: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioView:
+    """One scenario of the page."""
+
+    identity: str
+    record: ScenarioRecord
+    summary: SummaryRow
+    picture: Markup | None
+    drops: Drops | None
+    legs: tuple[LegView, ...]
+    checks: tuple[CheckJudged, ...]
+    relays: str | None
+    pair: str | None
+    degraded: tuple[str, ...]
+    "Why the run's numbers are not to be trusted; empty when they are, or when nothing is known of it."
+    health: tuple[tuple[str, str], ...]
+    shapes: tuple[ShapeView, ...]
+    events: tuple[EventView, ...]
+    events_left_out: int
+    files: tuple[tuple[str, str], ...]
+    "Name and address, relative to the page."
+
+
+def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
+    """Arrange everything known of a scenario."""
+    identity = re.sub(r"[^a-z0-9]+", "-", record.name.lower()).strip("-")
+    checks = record.verdict.checks if record.verdict else ()
+    drops = read_drops(record.directory / "dropped.pcapng") if "dropped.pcapng" in record.files else None
+    traffic = scenario_traffic(record, record.plan) if record.plan else None
+    picture = None
+    if record.plan and traffic:
+        nodes = drops.nodes if drops else ()
+        picture = Markup(draw_picture(record.plan, traffic, nodes, record.segments, identity=f"picture-{identity}"))
+    events = list(_events(record))
+    health = (record.verdict.health if record.verdict else None) or (record.emulation or {}).get("health") or {}
+    return ScenarioView(
+        identity=identity,
+        record=record,
+        summary=summary,
+        picture=picture,
+        drops=drops,
+        legs=tuple(_leg_view(leg, record) for leg in record.legs),
+        checks=checks,
+        relays=_check_value(checks, "relays"),
+        pair=_check_value(checks, "selected-pair"),
+        degraded=_degraded(health),
+        health=facts({key: value for key, value in health.items() if key not in ("degraded", "reasons")}),
+        shapes=_shapes(record, [one.link for one in traffic.links] if traffic else []),
+        events=tuple(events[:EVENTS_SHOWN]),
+        events_left_out=max(0, len(events) - EVENTS_SHOWN),
+        files=tuple((name, quote(f"{record.entry.directory}/{name}")) for name in EVIDENCE_FILES if name in record.files),
+    )
+
+
+def facts(document: Document) -> tuple[tuple[str, str], ...]:
+    """Flatten a document to names and words: {"wire": {"p99_ns": 1000000}} gives ("wire p99", "1ms")."""
+    return tuple(_flatten("", document))
+
+
+def plain(value: Any) -> str:
+    """Write a value of a JSON file as people do; None is "not measured"."""
+    if value is None:
+        return "not measured"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(one) for one in value) or "none"
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {words}" for name, words in facts(value)) or "none"
+    return str(value)
+
+
+def _flatten(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flatten(f"{name} {key}".strip(), inner)
+        return
+    in_ns = "_ns" in name
+    words = name.replace("_ns", "").replace("_bytes", "").replace("_", " ")
+    if isinstance(value, int | float) and not isinstance(value, bool) and in_ns:
+        yield words, format_duration(round(value)) if abs(value) < 1e9 else f"{value / 1e9:.3f}s"
+    elif isinstance(value, int) and name.endswith("_bytes"):
+        yield words, f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value / 2**20:.1f} MiB"
+    else:
+        yield words, plain(value)
+
+
+def _degraded(health: Document) -> tuple[str, ...]:
+    if not health.get("degraded"):
+        return ()
+    said = health["degraded"] if isinstance(health["degraded"], list) else health.get("reasons") or []
+    return tuple(plain(reason) for reason in said) or ("over a limit of its health",)
+
+
+def _check_value(checks: tuple[CheckJudged, ...], name: str) -> str | None:
+    return next((plain(check.observed) for check in checks if check.check == name), None)
+
+
+def _leg_view(leg: LegJudged, record: ScenarioRecord) -> LegView:
+    predicted = _prediction(leg, record.plan)
+    kind_of = {link.name: link.segment_kind for link in record.plan.links} if record.plan else {}
+    way = (*predicted.forward, *predicted.return_) if predicted else ()
+    return LegView(
+        leg=leg,
+        kinds=segment_kinds(record, leg),
+        predicted=predicted,
+        predicted_kinds=tuple(dict.fromkeys(str(kind_of[name]) for name in way if name in kind_of)),
+        agrees=(leg.predicted or {}).get("agrees"),
+        hops=_hops(leg, predicted, {name: str(kind) for name, kind in kind_of.items()}),
+        disposition=_disposition(leg.disposition),
+    )
+
+
+def _prediction(leg: LegJudged, plan: Plan | None) -> PredictedPath | None:
+    paths = plan.predicted if plan else ()
+    return next((path for path in paths if (path.flow, path.from_, path.to) == (leg.flow, leg.from_, leg.to)), None)
+
+
+def _hops(leg: LegJudged, predicted: PredictedPath | None, kind_of: dict[str, str]) -> tuple[HopView, ...]:
+    seen = {one.link: one for one in leg.observed.links if one.packets}
+    ahead, back = (set(predicted.forward), set(predicted.return_)) if predicted else (set[str](), set[str]())
+    order = dict.fromkeys([*(predicted.forward if predicted else ()), *(predicted.return_[::-1] if predicted else ())])
+    hops: list[HopView] = []
+    found = False
+    for name in (*order, *(link for link in seen if link not in order)):
+        one = seen.get(name)
+        differs = predicted is not None and (
+            (name in ahead) != bool(one and one.packets_forward) or (name in back) != bool(one and one.packets_return)
+        )
+        kind = kind_of.get(name) or (one.segment if one and one.segment else "")
+        way = "both ways" if name in ahead & back else "forward" if name in ahead else "return" if name in back else ""
+        hops.append(HopView(name, kind, way, one, one is not None and is_forbidden(leg, kind), differs and not found))
+        found = found or differs
+    return tuple(hops)
+
+
+def _disposition(disposition: str | Document | None) -> str:
+    if isinstance(disposition, dict):
+        name = disposition.get("disposition") or disposition.get("name") or ""
+        rest = ", ".join(f"{key} {plain(value)}" for key, value in disposition.items() if value not in (name, None, ""))
+        return f"{name} ({rest})" if rest else str(name)
+    return disposition or "not measured"
+
+
+def _shapes(record: ScenarioRecord, links: list[LinkPlan]) -> tuple[ShapeView, ...]:
+    achieved = (record.quality or {}).get("links") or {}
+    views = []
+    for link in links:
+        if not link.is_shaped:
+            continue
+        for direction, shape, ends in (
+            ("forward", link.shape_forward, (link.a.node, link.b.node)),
+            ("return", link.shape_return, (link.b.node, link.a.node)),
+        ):
+            got = (achieved.get(link.name) or {}).get(direction)
+            arrow = f"{ends[0]} → {ends[1]}"
+            views.append(ShapeView(link.name, arrow, shape_words(shape), plain(got) if got else None))
+    return tuple(views)
+
+
+def shape_words(shape: LinkShape) -> str:
+    """Say what a shape does, leaving out what it does not do."""
+    words = []
+    if shape.delay or shape.jitter:
+        words.append(f"delay {format_duration(shape.delay)}")
+    if shape.jitter:
+        words.append(f"jitter {format_duration(shape.jitter)} ({shape.jitter_distribution})")
+    for name, ratio in (("loss", shape.loss), ("reorder", shape.reorder), ("duplicate", shape.duplicate)):
+        if ratio:
+            words.append(f"{name} {format_ratio(ratio)}")
+    if shape.burst_loss:
+        burst = shape.burst_loss
+        words.append(f"burst loss (enter {format_ratio(burst.enter)}, leave {format_ratio(burst.leave)})")
+    if shape.rate is not None:
+        words.append(f"rate {format_rate(shape.rate)}")
+    if shape.dscp == "bleach":
+        words.append("DSCP set to 0")
+    return ", ".join(words) or "unshaped"
+
+
+def _events(record: ScenarioRecord) -> Iterator[EventView]:
+    first_ns: int | None = None
+    for line in read_events(record):
+        if line.get("type") not in ("agent", "event", "error"):
+            continue
+        time_ns = line.get("t_ns")
+        if first_ns is None and isinstance(time_ns, int):
+            first_ns = time_ns
+        after_s = (time_ns - first_ns) / 1e9 if isinstance(time_ns, int) and first_ns is not None else None
+        said = {key: value for key, value in line.items() if key not in ("type", "t_ns", "agent", "event", "local", "sdp")}
+        words = ", ".join(f"{key} {plain(value)}" for key, value in said.items() if not isinstance(value, dict | list))
+        name = line.get("event") or line.get("type")
+        yield EventView(after_s, str(line.get("agent", "")), f"{name}: {words}" if words else str(name))
