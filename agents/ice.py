@@ -96,8 +96,8 @@ def selected_pair(ice_transport: Any) -> Message | None:
     """Return the selected pair of an aiortc ICE transport; None while there is none.
 
     The local type is that of the base (host, relay): aioice does not look at the mapped address of a check's answer, so
-    a pair through a NAT is "host" here, and "srflx" or "prflx" as the other end's remote candidate. aiortc has no public
-    way to the pair: this function is the one place that reaches into aioice.
+    a pair through a NAT is "host" here, and "srflx" or "prflx" as the other end's remote candidate. aiortc has no
+    public way to the pair: this function is the one place that reaches into aioice.
     """
     pair = ice_transport._connection._nominated.get(1)
     if pair is None:

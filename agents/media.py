@@ -16,9 +16,9 @@ from aiortc import (
 )
 
 from agents import g711, ice, tracks
+from agents.frames import FrameSink, FrameSource
 from agents.pace import FrameClock
 from agents.process import Message
-from agents.rtp import FrameSink, FrameSource
 
 Kind = Literal["audio", "video"]
 _CODEC: Final = {"audio": "audio/PCMU", "video": "video/VP8"}
@@ -35,7 +35,7 @@ class MediaFailed(Exception):
 
 
 class MediaSession:
-    """The media of one call: `offer` and `accept`, or `answer`; `connected`, `heard`; at the end `result` and `close`."""
+    """The media of one call: `offer` and `accept`, or `answer`; then `connected`; at the end `result` and `close`."""
 
     def __init__(
         self,
@@ -155,6 +155,11 @@ class MediaSession:
         """Whether gathering gave a relayed candidate."""
         return any(c["type"] == "relay" for t in self._ice_transports() for c in ice.candidates(t)[0])
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to measure: from the offer or answer on, until `close`."""
+        return self._connection is not None and self._connection.connectionState != "closed"
+
     def selected_pair(self) -> Message | None:
         """The selected pair of the first kind of media; None while there is none."""
         return ice.selected_pair(self._ice_transports()[0])
@@ -191,6 +196,12 @@ class MediaSession:
                     await asyncio.sleep(_REPORT_POLL_S)
         except TimeoutError:
             raise MediaFailed("no-media", f"no receiver report within {limit_s:.1f} s") from None
+
+    async def lost(self) -> None:
+        """Wait until a session that was connected no longer is (DTLS closed by the other side, or consent expired)."""
+        while self._connection.connectionState == "connected":
+            self._state_changed.clear()
+            await self._state_changed.wait()
 
     async def _statistics(self, kind: Kind = "audio") -> dict[str, Any]:
         report = await self._connection.getStats()

@@ -10,7 +10,7 @@ _MOST_CAUGHT_UP_FRAMES: Final = 5
 
 
 class FrameClock:
-    """Numbers the 20 ms frames from its making on; the streams of a process share one, so that they wake up together."""
+    """Numbers the 20 ms frames from its making on; the streams of a process share one and so wake up together."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -10,17 +10,13 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from agents import g711
+from agents.frames import FrameSource
 from agents.pace import FrameClock
 
 PCMU: Final = 0
 "Static payload type (RFC 3551 table 4)."
 _HEADER: Final = struct.Struct("!BBHII")
 _VERSION_2: Final = 0x80
-
-FrameSource = Callable[[int], bytes]
-"Gives the encoded 20 ms of the frame with that number (`FrameClock`)."
-FrameSink = Callable[[g711.Samples], None]
-"Takes received audio, in the order it arrives."
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +96,7 @@ class StreamStatistics:
 class PlainRtpStream(asyncio.DatagramProtocol):
     """One audio stream, both ways, on a UDP port of its own."""
 
-    def __init__(self, *, clock: FrameClock, source: FrameSource, sink: FrameSink) -> None:
+    def __init__(self, *, clock: FrameClock, source: FrameSource, sink: Callable[[bytes], None]) -> None:
         self._clock, self._source, self._sink = clock, source, sink
         self._transport: asyncio.DatagramTransport | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -112,8 +108,8 @@ class PlainRtpStream(asyncio.DatagramProtocol):
         "Set when the first packet of the other side has come."
 
     @classmethod
-    async def open(cls, address: str, *, clock: FrameClock, source: FrameSource, sink: FrameSink) -> Self:
-        """Bind a free port of *address*."""
+    async def open(cls, address: str, *, clock: FrameClock, source: FrameSource, sink: Callable[[bytes], None]) -> Self:
+        """Bind a free port of *address*; *sink* takes each mu-law payload as it arrives."""
         _, stream = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: cls(clock=clock, source=source, sink=sink), local_addr=(address, 0)
         )
@@ -165,7 +161,7 @@ class PlainRtpStream(asyncio.DatagramProtocol):
             arrival_ns=time.time_ns(), sequence_number=packet.sequence_number, timestamp=packet.timestamp
         )
         self.first_packet.set()
-        self._sink(g711.decode(packet.payload))
+        self._sink(packet.payload)
 
     async def close(self) -> None:
         """Stop sending and give the port back; does nothing the second time."""

@@ -10,8 +10,8 @@ from av import VideoFrame
 from av.packet import Packet
 
 from agents import g711
+from agents.frames import FrameSink, FrameSource
 from agents.pace import FrameClock
-from agents.rtp import FrameSink, FrameSource
 
 PictureSource = Callable[[], Any]
 "Gives the av.VideoFrame to send next."

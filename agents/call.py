@@ -1,0 +1,238 @@
+"""One call as a party lives it: events on the way, a cause at the end, and what was measured."""
+
+import asyncio
+import enum
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from agents.ice import RelayError
+from agents.media import MediaFailed
+from agents.process import Message, Say, one_line
+from agents.sip.call import Dialog, IncomingCall
+from agents.sip.errors import SipFailure, SipTimeout, TransportFailure
+from agents.tone import Listener
+
+UNFORESEEN: Final = "failed"
+"Cause of an error that no part expects: the detail tells its type."
+_BYE_LIMIT_S: Final = 0.4
+
+
+class CallEnded(Exception):
+    """The call is over in an orderly way; the message is the cause."""
+
+
+class Session(Protocol):
+    """Media of a call: `agents.media.MediaSession`, or plain RTP (`agents.plain.PlainSession`)."""
+
+    @property
+    def is_open(self) -> bool: ...
+    def selected_pair(self) -> Message | None: ...
+    async def answer(self, offer: str) -> str: ...
+    async def connected(self, *, limit_s: float) -> None: ...
+    async def heard(self, *, limit_s: float) -> None: ...
+    async def is_heard(self, *, limit_s: float) -> None: ...
+    async def lost(self) -> None: ...
+    async def result(self) -> Message: ...
+    async def close(self) -> None: ...
+
+
+class Milestones(enum.Enum):
+    """Moments that delays are measured between."""
+
+    INVITED = "invited"
+    RINGING = "ringing"
+    MEDIA = "media"
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the word that `terminated` gives for *error*: a SIP status, or what did not work."""
+    match error:
+        case CallEnded():
+            return str(error)
+        case SipFailure():
+            return str(error.status)
+        case SipTimeout() | TimeoutError():
+            return "timeout"
+        case TransportFailure():
+            return "unreachable"
+        case MediaFailed() | RelayError():
+            return error.cause
+    return UNFORESEEN
+
+
+class Call:
+    """State of one call, from the first command or INVITE to `terminated`."""
+
+    def __init__(self, *, name: str | None, peer: str, say: Say, registration_ms: float | None = None) -> None:
+        """*name* is the conductor's for it; a called party does not know it, and tells the SIP Call-ID instead."""
+        self._name, self._peer, self._say = name, peer, say
+        self._registration_ms = registration_ms
+        self._loop = asyncio.get_running_loop()
+        self.began_s = self._loop.time()
+        self._moments: dict[Milestones, float] = {}
+        self._ending: CallEnded | Exception | None = None
+        self._finished: asyncio.Task[None] | None = None
+        self.listener = Listener()
+        self.session: Session | None = None
+        self.dialog: Dialog | None = None
+        self.relay_failure: RelayError | None = None
+        self.result: Message = {"call": name, "peer": peer}
+
+    def event(self, event: str, **facts: object) -> None:
+        """Tell what happened to this call."""
+        call_id = {"call_id": self.dialog.call_id} if self.dialog else {}
+        self._say({"type": "event", "event": event, "call": self._name, "peer": self._peer, **call_id, **facts})
+
+    def reached(self, milestone: Milestones) -> None:
+        """Note the time of *milestone*, the first time only."""
+        self._moments.setdefault(milestone, self._loop.time())
+
+    def provisional(self, status: int) -> None:
+        """Take in a provisional response (180 Ringing ...)."""
+        if Milestones.RINGING not in self._moments:
+            self.reached(Milestones.RINGING)
+            self.event("ringing", status=status)
+
+    def seconds_to(self, deadline_s: float) -> float:
+        """Return the time left, at least a millisecond."""
+        return max(0.001, deadline_s - self._loop.time())
+
+    async def establish(self, deadline_s: float) -> None:
+        """Wait for ICE, media from the other side, and its word that ours arrives; raise MediaFailed or CallEnded."""
+        waiting = asyncio.create_task(self._establish(deadline_s))
+        ended = asyncio.create_task(self._hung_up())
+        await self._first_of(waiting, ended)
+
+    async def _establish(self, deadline_s: float) -> None:
+        assert self.session is not None
+        await self.session.connected(limit_s=self.seconds_to(deadline_s))
+        if (pair := self.session.selected_pair()) is not None:
+            self.event("ice", selected_pair=pair)
+        await self.session.heard(limit_s=self.seconds_to(deadline_s))
+        self.reached(Milestones.MEDIA)
+        self.event("media")
+        await self.session.is_heard(limit_s=self.seconds_to(deadline_s))
+        self.event("established", **self._timing())
+
+    async def stay(self, duration_s: float | None) -> None:
+        """Stay until *duration_s* is over, the other side hangs up or the media is lost; raise CallEnded."""
+        assert self.session is not None
+        ended = asyncio.create_task(self._hung_up())
+        lost = asyncio.create_task(self._media_lost(self.session))
+        over = asyncio.create_task(asyncio.sleep(duration_s if duration_s is not None else 1e9))
+        await self._first_of(ended, lost, over)
+        raise CallEnded("hangup")
+
+    async def _hung_up(self) -> None:
+        assert self.dialog is not None
+        await self.dialog.ended.wait()
+        raise CallEnded("remote-hangup" if self.dialog.ended_by == "remote" else str(self.dialog.ended_by))
+
+    async def _media_lost(self, session: Session) -> None:
+        await session.lost()
+        assert self.dialog is not None
+        # The other side closes DTLS right after its BYE: which of the two comes in first is chance.
+        try:
+            async with asyncio.timeout(0.5):
+                await self.dialog.ended.wait()
+        except TimeoutError:
+            raise CallEnded("media-lost") from None
+        await self._hung_up()
+
+    @staticmethod
+    async def _first_of(*tasks: asyncio.Task[None]) -> None:
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def fail(self, error: Exception) -> None:
+        """Note why the call ended."""
+        self._ending = self._ending or error
+        if cause_of(error) == UNFORESEEN:
+            traceback.print_exception(error, file=sys.stderr)
+
+    async def finish(self, ending: CallEnded | None = None) -> None:
+        """Hang up if need be, measure, tell `terminated`, give the media back. The second time waits for the first."""
+        if ending is not None:
+            self.fail(ending)
+        if self._finished is None:
+            self._finished = asyncio.create_task(self._finish())
+        await asyncio.shield(self._finished)
+
+    async def _finish(self) -> None:
+        if self.dialog is not None and not self.dialog.ended.is_set():
+            await self._hang_up(self.dialog)
+        self.result = {"call": self._name, "peer": self._peer, **(await self._measured())}
+        error = self._ending or CallEnded("hangup")
+        cause = cause_of(error)
+        if cause == "ice-failed" and self.relay_failure is not None:
+            cause = self.relay_failure.cause  # without a relay nothing else could work
+        detail = {} if isinstance(error, CallEnded) else {"detail": one_line(error)}
+        self.event("terminated", cause=cause, **detail)
+        self.result["cause"] = cause
+        if self.session is not None:
+            await self.session.close()
+
+    async def _hang_up(self, dialog: Dialog) -> None:
+        try:
+            async with asyncio.timeout(_BYE_LIMIT_S):
+                await dialog.bye()
+        except TimeoutError:
+            self.event("bye-unanswered")
+
+    async def _measured(self) -> Message:
+        measured = await self.session.result() if self.session and self.session.is_open else {}
+        level = self.listener.received_level_dbov()
+        return {
+            **({"call_id": self.dialog.call_id} if self.dialog else {}),
+            **measured,
+            "audio": {
+                "received_level_dbov": None if level is None else round(level, 1),
+                "seconds": self.listener.seconds,
+                "tone_hz": {str(hz): level for hz, level in self.listener.tones().items()},
+            },
+            "timing": self._timing(),
+        }
+
+    def _timing(self) -> Message:
+        return {
+            "registration_ms": None if self._registration_ms is None else round(self._registration_ms, 3),
+            "post_dial_ms": self._delay_ms(Milestones.RINGING),
+            "setup_ms": self._delay_ms(Milestones.MEDIA),
+        }
+
+    def _delay_ms(self, milestone: Milestones) -> float | None:
+        invited, reached = self._moments.get(Milestones.INVITED), self._moments.get(milestone)
+        return None if invited is None or reached is None else round((reached - invited) * 1000, 3)
+
+
+async def take(
+    incoming: IncomingCall, call: Call, open_session: Callable[[], Awaitable[Session]], *, setup_limit_s: float
+) -> None:
+    """Ring, answer with the session that *open_session* makes, and live through the call until it ends."""
+    call.reached(Milestones.INVITED)
+    # The caller gives up first, so that its reason is the one that counts.
+    deadline_s = call.began_s + setup_limit_s + 2
+    try:
+        await incoming.ring()
+        call.event("ringing", call_id=incoming.call_id)
+        try:
+            call.session = await open_session()
+            answer = await call.session.answer(incoming.offer)
+        except Exception as error:
+            # 503: we have no way for media at the moment; 488: what you offer does not suit us (RFC 3261 section 21).
+            await incoming.reject(503 if cause_of(error) in ("no-candidates", "relay-refused") else 488)
+            raise
+        call.dialog = await incoming.accept(answer)
+        await call.establish(deadline_s)
+        await call.stay(None)
+    except Exception as error:
+        call.fail(error)
+    await call.finish()

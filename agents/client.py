@@ -1,0 +1,202 @@
+"""A user's client: it registers, asks for a relay, calls and is called, and tells what it saw and heard."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+from agents import tone
+from agents.call import Call, CallEnded, Milestones, cause_of, take
+from agents.media import MediaSession
+from agents.pace import FrameClock, LoopLag
+from agents.process import Commands, Message, Say, one_line
+from agents.relaying import RelayAccess, Side
+from agents.sip.errors import SipError
+from agents.sip.hop import Hop, TransportName
+from agents.sip.ua import IncomingCall, UserAgent
+
+_FAREWELL_LIMIT_S: Final = 0.4
+"How long hanging up and deregistering may take each once `stop` has come: the whole must end within a second."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The client's job (docs/agents.md)."""
+
+    name: str
+    uri: str
+    password: str
+    address: str
+    server: Hop
+    uses_relay: bool
+    relay_side: Side
+    turn_transport: Literal["udp", "tcp"]
+    transport: TransportName
+    sip_t1_ns: int
+    setup_limit_s: float
+    tone_hz: int
+    is_guest: bool
+
+    @classmethod
+    def from_job(cls, job: Message) -> Self:
+        """Read the job; raise ValueError where a key is missing or wrong."""
+        try:
+            return cls(
+                name=job["name"],
+                uri=job["uri"],
+                password=job.get("password") or "",
+                address=str(job["address"]).partition("/")[0],
+                server=Hop.from_json(job["server"]),
+                uses_relay=job.get("relay") is not None,
+                relay_side=job.get("relay_side", "external"),
+                turn_transport=job.get("turn_transport", "udp"),
+                transport=job.get("transport", "tcp"),
+                sip_t1_ns=int(job.get("sip_t1_ns", 500_000_000)),
+                setup_limit_s=int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9,
+                tone_hz=int(job["tone_hz"]),
+                is_guest=bool(job.get("guest", False)),
+            )
+        except KeyError as missing:
+            raise ValueError(f"a client's job needs the key {missing}") from None
+
+
+class Client:
+    """One user at one node."""
+
+    def __init__(self, settings: Settings, say: Say) -> None:
+        self._settings, self._say = settings, say
+        self._clock = FrameClock()
+        self._tone = tone.tone_frames(settings.tone_hz)
+        self._agent = UserAgent(
+            uri=settings.uri,
+            local_address=settings.address,
+            transport=settings.transport,
+            server=settings.server,
+            username="" if settings.is_guest else settings.uri.removeprefix("sip:").partition("@")[0],
+            password=settings.password,
+            t1_ns=settings.sip_t1_ns,
+        )
+        self._agent.on_invite = self._take_call
+        self._relay = RelayAccess(
+            lambda conference: self._agent.request_relay(conference=conference, timeout_s=settings.setup_limit_s / 2),
+            transport=settings.turn_transport,
+            side=settings.relay_side,
+            say=say,
+        )
+        self._registration_ms: float | None = None
+        self._calls: list[Call] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_registered = False
+
+    async def sign_in(self) -> None:
+        """Register and get a relay; raise SipError or TimeoutError if the Front End does not have us."""
+        settings = self._settings
+        await self._agent.start()
+        if settings.is_guest:
+            return
+        began_s = asyncio.get_running_loop().time()
+        async with asyncio.timeout(settings.setup_limit_s):
+            await self._agent.register()
+        self._is_registered = True
+        self._registration_ms = (asyncio.get_running_loop().time() - began_s) * 1000
+        self._say({"type": "event", "event": "registered", "registration_ms": round(self._registration_ms, 3)})
+        if settings.uses_relay:
+            await self._relay.server()
+
+    def call(self, command: Message) -> None:
+        """Start the call that *command* asks for."""
+        task = asyncio.create_task(self._make_call(command))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _new_call(self, name: str | None, peer: str) -> Call:
+        call = Call(name=name, peer=peer, say=self._say, registration_ms=self._registration_ms)
+        self._calls.append(call)
+        return call
+
+    async def _open_media(self, call: Call, *, conference: str = "", bundled: bool = True) -> MediaSession:
+        relay = await self._relay.server(conference) if self._settings.uses_relay else None
+        call.relay_failure = self._relay.failure
+        frames = self._tone
+        call.session = MediaSession(
+            clock=self._clock,
+            source=lambda frame: frames[frame % len(frames)],
+            sink=call.listener.hear,
+            relay=relay,
+            bundled=bundled,
+        )
+        return call.session
+
+    async def _make_call(self, command: Message) -> None:
+        target = command["target"]
+        call = self._new_call(command["call"], target)
+        deadline_s = call.began_s + self._settings.setup_limit_s
+        try:
+            call.event("calling", target=target)
+            async with asyncio.timeout_at(deadline_s):
+                session = await self._open_media(
+                    call,
+                    conference=target if self._settings.is_guest else "",
+                    bundled=command.get("bundled", True),
+                )
+                offer = await session.offer(command.get("media", ["audio"]))
+            call.reached(Milestones.INVITED)
+            call.dialog = await self._agent.invite(
+                target, offer, timeout_s=call.seconds_to(deadline_s), on_provisional=call.provisional
+            )
+            call.event("answered")
+            await session.accept(call.dialog.answer)
+            await call.establish(deadline_s)
+            await call.stay(command["duration_ns"] / 1e9)
+        except Exception as error:
+            call.fail(error)
+        await call.finish()
+
+    async def _take_call(self, incoming: IncomingCall) -> None:
+        call = self._new_call(None, incoming.caller)
+        await take(incoming, call, lambda: self._open_media(call), setup_limit_s=self._settings.setup_limit_s)
+
+    async def sign_out(self) -> None:
+        """Hang up, deregister and give the sockets back, within a second."""
+        await asyncio.gather(*(call.finish(CallEnded("stopped")) for call in self._calls))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            async with asyncio.timeout(_FAREWELL_LIMIT_S):
+                if self._is_registered:
+                    await self._agent.unregister()
+        except (SipError, TimeoutError) as error:
+            self._say({"type": "event", "event": "unregister-failed", "cause": cause_of(error)})
+        await self._agent.stop()
+
+    def results(self) -> list[Message]:
+        """Return what each call measured."""
+        return [call.result for call in self._calls]
+
+
+async def main(job: Message, commands: Commands, say: Say) -> None:
+    """Be a client until told to stop."""
+    lag = LoopLag()
+    client = Client(Settings.from_job(job), say)
+    try:
+        await client.sign_in()
+    except (SipError, TimeoutError) as error:
+        # Not an exception of the program: the world goes on, and the verdict tells what it means.
+        say({"type": "error", "what": f"registration failed: {cause_of(error)} ({one_line(error)})"})
+    else:
+        say({"type": "ready"})
+    await obey(client, commands)
+    await client.sign_out()
+    say({"type": "result", "calls": client.results(), "loop_lag_ns": lag.stop()})
+
+
+async def obey(party: Any, commands: Commands) -> None:
+    """Carry out commands until `stop` or the end of the pipe; raise ValueError for one that does not exist."""
+    async for command in commands:
+        match command.get("do"):
+            case "call":
+                party.call(command)
+            case "stop":
+                return
+            case unknown:
+                raise ValueError(f"no command {unknown!r}; there are call and stop")

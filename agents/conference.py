@@ -1,0 +1,132 @@
+"""A conference server: focus and mixer. Whoever calls `sip:<uri_prefix>...` meets all others who called the same URI."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from av import VideoFrame
+
+from agents import tone
+from agents.call import Call, CallEnded, take
+from agents.frames import Mixer
+from agents.ice import TurnServer
+from agents.media import MediaSession
+from agents.pace import FrameClock, LoopLag
+from agents.process import Commands, Message, Say
+from agents.relaying import own_turn_server
+from agents.sip.hop import Hop, Listen
+from agents.sip.ua import IncomingCall, UserAgent
+from agents.tracks import picture
+
+_ANNOUNCEMENT_HZ: Final = 250
+_ANNOUNCEMENT_DBOV: Final = -35.0
+"Quieter than any party, yet loud enough to be heard as a tone."
+
+
+@dataclass
+class Room:
+    """One conference."""
+
+    mixer: Mixer
+    pictures: dict[str, Any] = field(default_factory=dict)
+    "The last picture (yuv420p pixels) of each participant that sends any."
+
+    def picture_for(self, participant: str) -> Any:
+        """Return the last picture of somebody else; a test picture while nobody else sends any."""
+        for other in self.mixer.participants:
+            if other != participant and other in self.pictures:
+                return VideoFrame.from_ndarray(self.pictures[other], format="yuv420p")
+        return picture(0)
+
+    def take_picture(self, participant: str, frame: Any) -> None:
+        """Keep a picture for the others."""
+        self.pictures[participant] = np.ascontiguousarray(frame.to_ndarray(format="yuv420p"))
+
+
+class Conference:
+    """All conferences of one server."""
+
+    def __init__(self, job: Message, say: Say) -> None:
+        """Raise ValueError where *job* lacks a key (docs/agents.md)."""
+        try:
+            self._name, self._prefix = str(job["name"]), str(job["uri_prefix"])
+            address = str(job["address"]).partition("/")[0]
+            listen = [Listen.from_json(entry) for entry in job["listen"]]
+            front_end = Hop.from_json(job["front_end"]) if job.get("front_end") else None
+        except KeyError as missing:
+            raise ValueError(f"a conference's job needs the key {missing}") from None
+        relay = job.get("relay")
+        self._relay: TurnServer | None = own_turn_server(relay, user=self._name) if relay else None
+        self._relay_only = bool(job.get("relay_only", relay is not None))
+        self._setup_limit_s = int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9
+        self._announcement = tone.tone_frames(int(job.get("tone_hz", _ANNOUNCEMENT_HZ)), level_dbov=_ANNOUNCEMENT_DBOV)
+        self._say, self._clock = say, FrameClock()
+        self._rooms: dict[str, Room] = {}
+        self._calls: list[Call] = []
+        self._agent = UserAgent(
+            uri=job.get("uri", f"sip:{self._name}@{address}"),
+            local_address=address,
+            server=front_end,
+            listen=listen,
+            t1_ns=int(job.get("sip_t1_ns", 500_000_000)),
+        )
+        self._agent.on_invite = self._admit
+
+    async def start(self) -> None:
+        """Listen for INVITEs."""
+        await self._agent.start()
+
+    async def _admit(self, incoming: IncomingCall) -> None:
+        uri = incoming.target.partition(";")[0]
+        if not uri.removeprefix("sip:").startswith(self._prefix.removeprefix("sip:")):
+            await incoming.reject(404)
+            return
+        room = self._rooms.setdefault(uri, Room(Mixer(self._announcement)))
+        participant = incoming.call_id
+        call = Call(name=None, peer=incoming.caller, say=self._say)
+        self._calls.append(call)
+        room.mixer.join(participant)
+        try:
+            await take(
+                incoming, call, lambda: self._session(room, participant, call), setup_limit_s=self._setup_limit_s
+            )
+        finally:
+            room.mixer.leave(participant)
+            room.pictures.pop(participant, None)
+            if not room.mixer.participants:
+                self._rooms.pop(uri, None)
+
+    async def _session(self, room: Room, participant: str, call: Call) -> MediaSession:
+        def hear(samples: Any) -> None:
+            call.listener.hear(samples)
+            room.mixer.take(participant, samples)
+
+        return MediaSession(
+            clock=self._clock,
+            source=lambda frame: room.mixer.frame_for(participant, frame),
+            sink=hear,
+            relay=self._relay,
+            relay_only=self._relay_only,
+            picture_source=lambda: room.picture_for(participant),
+            picture_sink=lambda frame: room.take_picture(participant, frame),
+        )
+
+    async def stop(self) -> list[Message]:
+        """End all conferences; return what each participant's call measured."""
+        await asyncio.gather(*(call.finish(CallEnded("stopped")) for call in self._calls))
+        await self._agent.stop()
+        return [call.result for call in self._calls]
+
+
+async def main(job: Message, commands: Commands, say: Say) -> None:
+    """Host conferences until told to stop."""
+    lag = LoopLag()
+    conference = Conference(job, say)
+    await conference.start()
+    say({"type": "ready"})
+    async for command in commands:
+        if command.get("do") == "stop":
+            break
+        raise ValueError(f"a conference knows no command {command.get('do')!r}; there is stop")
+    say({"type": "result", "calls": await conference.stop(), "loop_lag_ns": lag.stop()})
