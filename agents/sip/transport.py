@@ -1,0 +1,262 @@
+"""UDP and TCP for SIP, on asyncio: sockets, connections and their reuse. The only module of this package that touches sockets.
+
+A `Flow` is what a message came over or goes out on: for UDP the local socket and the remote address, for TCP the connection. Answers
+go back over the flow of their request, and a server reaches a registered client over the flow of its registration (RFC 5626), because firewalls
+let nothing else through. A server on "0.0.0.0" has one UDP socket for each of its addresses, so that an answer leaves from the address the
+request was sent to, whatever the routing table prefers.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import ifaddr
+
+from agents.sip.errors import MalformedMessage, TransportFailure
+from agents.sip.framing import StreamFramer
+from agents.sip.hop import Hop, Listen, TransportName
+
+ANY_ADDRESS = "0.0.0.0"
+Endpoint = tuple[str, int]
+
+
+class Flow(Protocol):
+    """A way to one remote address, over one local one."""
+
+    @property
+    def transport(self) -> TransportName: ...
+    @property
+    def local(self) -> Endpoint: ...
+    @property
+    def remote(self) -> Endpoint: ...
+    @property
+    def is_open(self) -> bool: ...
+
+    def send(self, data: bytes) -> None:
+        """Send one whole message. Raises TransportFailure if the way is closed; loss is silent."""
+
+
+class Network(Protocol):
+    """What a SIP stack needs of the outside; `SocketNetwork` is the real one, tests have one in memory."""
+
+    on_message: Callable[[bytes, Flow], None]
+    on_lost: Callable[[Flow], None]
+
+    async def listen(self, listen: Listen) -> None: ...
+    async def flow_to(self, hop: Hop) -> Flow: ...
+    async def close(self) -> None: ...
+    def port_of(self, flow: Flow) -> int:
+        """Return the port to write into Via and Contact for *flow*: the listening one of its transport, if there is one."""
+        ...
+
+    def find(self, transport: TransportName, remote: Endpoint, local_address: str) -> Flow | None:
+        """Return an open flow between the two, if one exists without connecting."""
+        ...
+
+
+def local_addresses() -> list[str]:
+    """Return the IPv4 addresses of all interfaces."""
+    return [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if isinstance(ip.ip, str)]
+
+
+def address_facing(address: str) -> str:
+    """Return the local address from which the kernel would send to *address*; raise TransportFailure without a route."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))  # a datagram socket: nothing is sent
+        except OSError as problem:
+            raise TransportFailure(f"no way to {address}: {problem.strerror}") from None
+        return str(probe.getsockname()[0])
+
+
+class UdpFlow:
+    """A local UDP socket and a remote address."""
+
+    transport: TransportName = "udp"
+
+    def __init__(self, endpoint: "_UdpEndpoint", remote: Endpoint) -> None:
+        self._endpoint = endpoint
+        self.local = endpoint.local
+        self.remote = remote
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the local socket is still there."""
+        return not self._endpoint.socket.is_closing()
+
+    def send(self, data: bytes) -> None:
+        """Send one datagram."""
+        if not self.is_open:
+            raise TransportFailure(f"the UDP socket {self.local} is closed")
+        self._endpoint.socket.sendto(data, self.remote)
+
+
+class _UdpEndpoint(asyncio.DatagramProtocol):
+    def __init__(self, network: "SocketNetwork") -> None:
+        self._network = network
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.socket = cast(asyncio.DatagramTransport, transport)
+        self.local: Endpoint = transport.get_extra_info("sockname")[:2]
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        self._network.on_message(data, UdpFlow(self, (addr[0], addr[1])))
+
+    def error_received(self, exc: Exception) -> None:
+        """An ICMP error for some datagram: it does not say which message, so timers find out (section 18.4 allows it)."""
+
+
+class TcpFlow(asyncio.Protocol):
+    """A TCP connection."""
+
+    transport: TransportName = "tcp"
+
+    def __init__(self, network: "SocketNetwork") -> None:
+        self._network = network
+        self._framer = StreamFramer()
+        self.local: Endpoint = ("", 0)
+        self.remote: Endpoint = ("", 0)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the two ends (asyncio calls this)."""
+        self._socket = cast(asyncio.Transport, transport)
+        self.local = transport.get_extra_info("sockname")[:2]
+        self.remote = transport.get_extra_info("peername")[:2]
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._network.add_connection(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Cut the stream into messages (asyncio calls this)."""
+        try:
+            for message in self._framer.feed(data):
+                self._network.on_message(message, self)
+        except MalformedMessage:
+            self._socket.abort()  # the next message's border is lost (section 18.3)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the stack (asyncio calls this)."""
+        self._network.remove_connection(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection stands."""
+        return not self._socket.is_closing()
+
+    def send(self, data: bytes) -> None:
+        """Send one message."""
+        if not self.is_open:
+            raise TransportFailure(f"the connection to {self.remote[0]}:{self.remote[1]} is closed")
+        self._socket.write(data)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._socket.abort()
+
+
+class SocketNetwork:
+    """The sockets of one SIP element."""
+
+    def __init__(self, *, local_address: str = ANY_ADDRESS) -> None:
+        self.on_message: Callable[[bytes, Flow], None] = lambda data, flow: None
+        self.on_lost: Callable[[Flow], None] = lambda flow: None
+        self._local_address = local_address
+        self._udp: dict[str, _UdpEndpoint] = {}
+        "The socket to send from, by local address: the first that was bound there."
+        self._udp_sockets: list[_UdpEndpoint] = []
+        self._connections: dict[Endpoint, TcpFlow] = {}
+        self._servers: list[asyncio.Server] = []
+        self._tcp_port: int | None = None
+        self._connecting: dict[Endpoint, asyncio.Lock] = {}
+
+    async def listen(self, listen: Listen) -> None:
+        """Await messages on a port. Raises TransportFailure if it is taken."""
+        try:
+            if listen.transport == "udp":
+                for address in local_addresses() if listen.address == ANY_ADDRESS else [listen.address]:
+                    await self._bind_udp(address, listen.port)
+            else:
+                await self._bind_tcp(listen)
+        except OSError as problem:
+            where = f"{listen.transport} {listen.address}:{listen.port}"
+            raise TransportFailure(f"cannot listen on {where}: {problem.strerror or problem}") from None
+
+    async def _bind_udp(self, address: str, port: int) -> _UdpEndpoint:
+        loop = asyncio.get_running_loop()
+        _, endpoint = await loop.create_datagram_endpoint(lambda: _UdpEndpoint(self), local_addr=(address, port))
+        self._udp.setdefault(address, endpoint)
+        self._udp_sockets.append(endpoint)
+        return endpoint
+
+    async def _bind_tcp(self, listen: Listen) -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: TcpFlow(self), listen.address, listen.port, reuse_address=True)
+        self._servers.append(server)
+        if self._tcp_port is None:
+            self._tcp_port = server.sockets[0].getsockname()[1]
+
+    async def flow_to(self, hop: Hop) -> Flow:
+        """Return a way to *hop*, connecting if need be. Raises TransportFailure."""
+        if hop.transport == "udp":
+            return await self._udp_flow(hop)
+        remote = (hop.address, hop.port)
+        # Two requests at once to a new hop must share one connection.
+        async with self._connecting.setdefault(remote, asyncio.Lock()):
+            if (connection := self._connections.get(remote)) is not None and connection.is_open:
+                return connection
+            return await self._connect(remote)
+
+    async def _udp_flow(self, hop: Hop) -> Flow:
+        local = address_facing(hop.address)
+        endpoint = self._udp.get(local)
+        if endpoint is None and self._local_address in self._udp:
+            endpoint = self._udp[self._local_address]
+        if endpoint is None:
+            try:
+                endpoint = await self._bind_udp(local if self._local_address == ANY_ADDRESS else self._local_address, 0)
+            except OSError as problem:
+                raise TransportFailure(f"no UDP socket towards {hop}: {problem.strerror or problem}") from None
+        return UdpFlow(endpoint, (hop.address, hop.port))
+
+    async def _connect(self, remote: Endpoint) -> TcpFlow:
+        source = None if self._local_address == ANY_ADDRESS else (self._local_address, 0)
+        loop = asyncio.get_running_loop()
+        try:
+            _, flow = await loop.create_connection(lambda: TcpFlow(self), *remote, local_addr=source)
+        except OSError as problem:
+            name = errno.errorcode.get(problem.errno or 0, "")
+            raise TransportFailure(f"cannot connect to {remote[0]}:{remote[1]}: {problem.strerror or name}") from None
+        return flow
+
+    def port_of(self, flow: Flow) -> int:
+        """Return the port that reaches us for *flow*."""
+        return self._tcp_port if flow.transport == "tcp" and self._tcp_port is not None else flow.local[1]
+
+    def find(self, transport: TransportName, remote: Endpoint, local_address: str) -> Flow | None:
+        """Return the open connection to *remote*, or the UDP socket at *local_address*."""
+        if transport == "tcp":
+            connection = self._connections.get(remote)
+            return connection if connection is not None and connection.is_open else None
+        endpoint = self._udp.get(local_address)
+        return None if endpoint is None else UdpFlow(endpoint, remote)
+
+    def add_connection(self, connection: TcpFlow) -> None:
+        """Make a connection known for reuse."""
+        self._connections[connection.remote] = connection
+
+    def remove_connection(self, connection: TcpFlow) -> None:
+        """Forget a connection that was lost, and say so."""
+        if self._connections.get(connection.remote) is connection:
+            del self._connections[connection.remote]
+        self.on_lost(connection)
+
+    async def close(self) -> None:
+        """Close every socket."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections.values()):
+            connection.abort()
+        for endpoint in self._udp_sockets:
+            endpoint.socket.abort()
+        await asyncio.sleep(0)
