@@ -1,0 +1,203 @@
+"""The calibration's small world: `unshare ... python -m testbed.emulation.calibration_process wire|netem`.
+
+Three namespaces: the switchboard (where it starts), and the probes' two ends. It writes the rows as JSON.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from testbed.emulation import links
+from testbed.emulation.batch import run_batch
+from testbed.emulation.calibration import EXPEDITED_TOS, Arrival, Row, Trial, rows_as_json, trials
+from testbed.emulation.syscalls import inside_network, network_of, new_network
+from testbed.errors import TestbedError
+from testbed.plan.model import End, LinkPlan
+from testbed.topology import LinkShape
+
+_SO_TIMESTAMPNS: Final = 35
+_SO_NO_CHECK: Final = 11
+_BUFFER_BYTES: Final = 4 << 20
+_PORT: Final = 9000
+_UDP_IP_BYTES: Final = 28
+_QUIET_S: Final = 0.5
+"The end of a phase: nothing has arrived for so long. More than any trial's delay and the gaps of its losses."
+_PLAIN: Final = LinkShape.model_validate({})
+_probe: Final = struct.Struct("!IQ")
+_timespec: Final = struct.Struct("@ll")
+
+
+@dataclass(slots=True)
+class Path:
+    """A trial's link: its sending and its receiving socket."""
+
+    trial: Trial
+    sender: socket.socket
+    receiver: socket.socket
+    target: tuple[str, int]
+
+
+async def build(count: int, end_a: int, end_b: int) -> None:
+    """Make *count* links from end A to end B through this namespace, the switchboard."""
+    lines = ["link set lo up"]
+    for n in range(count):
+        for side, fd in (("a", end_a), ("b", end_b)):
+            lines.append(f"link add name w{n}{side} arp off type veth peer name p{n}")
+            lines.append(f"link set p{n} netns /proc/{os.getpid()}/fd/{fd}")
+            lines.append(f"link set w{n}{side} up")
+    await run_batch("ip", lines)
+    for host, fd in ((1, end_a), (2, end_b)):
+        await run_batch(
+            "ip",
+            [
+                line
+                for n in range(count)
+                for line in (f"address add 198.18.{n}.{host}/24 dev p{n}", f"link set p{n} up")
+            ],
+            netns_fd=fd,
+        )
+
+
+def _socket_at(netns_fd: int, address: str) -> socket.socket:
+    with inside_network(netns_fd):
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+    made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    made.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)     # a veth leaves checksums to hardware it has not
+    made.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, EXPEDITED_TOS)
+    made.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+    made.bind((address, _PORT))
+    made.setblocking(False)
+    return made
+
+
+def open_paths(planned: Sequence[Trial], end_a: int, end_b: int) -> list[Path]:
+    """Open the sockets of each trial."""
+    paths = []
+    for n, trial in enumerate(planned):
+        ends = [(_socket_at(fd, f"198.18.{n}.{host}"), host) for host, fd in ((1, end_a), (2, end_b))]
+        if trial.is_return:
+            ends.reverse()
+        (sender, _), (receiver, host) = ends
+        paths.append(Path(trial, sender, receiver, (f"198.18.{n}.{host}", _PORT)))
+    return paths
+
+
+def link_of(n: int, trial: Trial) -> links.ShapedLink:
+    """Return the link of trial *n*; the other direction has no shape."""
+    shapes = (_PLAIN, trial.shape) if trial.is_return else (trial.shape, _PLAIN)
+    plan = LinkPlan(
+        name=f"trial-{n}", segment="calibration", segment_kind="internet", a=End(node="a", interface=f"p{n}"),
+        b=End(node="b", interface=f"p{n}"), shape_forward=shapes[0], shape_return=shapes[1], up=True, captured=False,
+    )
+    return links.ShapedLink(n, plan)
+
+
+def arrivals_of(path: Path) -> Iterator[Arrival]:
+    """Yield the probes that wait at the receiver."""
+    while True:
+        try:
+            content, ancillary, _, _ = path.receiver.recvmsg(2048, 256)
+        except BlockingIOError:
+            return
+        received_ns = tos = 0
+        for level, kind, value in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+                seconds, nanoseconds = _timespec.unpack(value)
+                received_ns = seconds * 1_000_000_000 + nanoseconds
+            elif (level, kind) == (socket.IPPROTO_IP, socket.IP_TOS):
+                tos = value[0]
+        sequence, sent_ns = _probe.unpack_from(content)
+        yield Arrival(sequence, sent_ns, received_ns, tos)
+
+
+async def wake_neighbours(paths: Sequence[Path]) -> None:
+    """Have ARP done before anything is measured: send until something has arrived on every path."""
+    silent = list(paths)
+    async with asyncio.timeout(10):
+        while silent:
+            for path in silent:
+                path.sender.sendto(_probe.pack(0, time.time_ns()), path.target)
+            await asyncio.sleep(0.05)
+            silent = [x for x in silent if not list(arrivals_of(x))]
+    await collect(paths)
+
+
+async def send_probes(paths: Sequence[Path]) -> None:
+    """Send every trial's probes at their times."""
+    schedule = sorted(
+        (n * x.trial.spacing_ns, index, n) for index, x in enumerate(paths) for n in range(x.trial.probes)
+    )
+    start_ns = time.monotonic_ns()
+    for offset_ns, index, n in schedule:
+        if (wait_ns := start_ns + offset_ns - time.monotonic_ns()) > 0:
+            await asyncio.sleep(wait_ns / 1e9)
+        path = paths[index]
+        padding = bytes(path.trial.packet_bytes - _UDP_IP_BYTES - _probe.size)
+        path.sender.sendto(_probe.pack(n, time.time_ns()) + padding, path.target)
+
+
+async def collect(paths: Sequence[Path]) -> list[list[Arrival]]:
+    """Return what has arrived on each path, once nothing more does."""
+    arrived: list[list[Arrival]] = [[] for _ in paths]
+    quiet_since = time.monotonic()
+    while time.monotonic() < quiet_since + _QUIET_S:
+        for path, gathered in zip(paths, arrived, strict=True):
+            before = len(gathered)
+            gathered.extend(arrivals_of(path))
+            if len(gathered) > before:
+                quiet_since = time.monotonic()
+        await asyncio.sleep(0.05)
+    return arrived
+
+
+async def measure(backend: links.Backend) -> list[Row]:
+    """Build, run both phases, and judge."""
+    planned = trials()
+    with contextlib.ExitStack() as stack:
+        switchboard, end_a, end_b = network_of(os.getpid()), new_network(), new_network()
+        for fd in (switchboard, end_a, end_b):
+            stack.callback(os.close, fd)
+        await build(len(planned), end_a, end_b)
+        paths = [stack.enter_context(_closing(x)) for x in open_paths(planned, end_a, end_b)]
+        running = await links.start(
+            [link_of(n, x) for n, x in enumerate(planned)], switchboard_fd=switchboard, backend=backend, seed=1
+        )
+        await running.ready()
+        await wake_neighbours(paths)
+        rows: list[Row] = []
+        for phase in (1, 2):
+            at_work = [x for x in paths if x.trial.phase == phase]
+            await send_probes(at_work)
+            for path, arrived in zip(at_work, await collect(at_work), strict=True):
+                rows += path.trial.judge(path.trial, arrived)
+        await running.stop()
+    return rows
+
+
+@contextlib.contextmanager
+def _closing(path: Path) -> Iterator[Path]:
+    with path.sender, path.receiver:
+        yield path
+
+
+def main() -> int:
+    """Run the process; return its exit status."""
+    try:
+        rows = asyncio.run(measure(sys.argv[1]))  # type: ignore[arg-type]    # `calibrate` gives a backend
+    except (OSError, TestbedError, TimeoutError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    sys.stdout.write(rows_as_json(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
