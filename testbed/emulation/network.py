@@ -27,7 +27,7 @@ _FIRST_INDEX: Final = 10
 "Below are the loopback and the tunnels that some kernels put into every namespace."
 _INDEXES_PER_LINK: Final = 4
 """Interface numbers are unique in the world: A's, B's and the switchboard's two. The kernel takes a veth whose number
-equals its peer's for a physical card, and tells its bridge of the carrier up to a second late (linkwatch_urgent_event)."""
+equals its peer's for a physical card, and its bridge hears of the carrier up to a second late (linkwatch)."""
 _SWITCHBOARD_SYSCTLS: Final = {"net.ipv4.ip_forward": "0", "net.ipv6.conf.all.disable_ipv6": "1",
                                "net.ipv6.conf.default.disable_ipv6": "1"}  # fmt: skip
 
