@@ -1,7 +1,7 @@
 """The traffic of one leg: which walks belong to it, and the part of each between the leg's two ends.
 
-A leg is one application-layer hop, so a media packet's walk from Alice over an Edge to Carol is cut at the Edge. Packets
-that should have come by the other end and did not (they went elsewhere, or died on the way) belong to the leg too.
+A leg is one application-layer hop, so a media packet's walk from Alice over an Edge to Carol is cut at the Edge. What
+should have come by the other end and did not (they went elsewhere, or died on the way) belong to the leg too.
 """
 
 from collections.abc import Collection, Iterable
@@ -57,8 +57,8 @@ class LegTraffic:
 def find_traffic(leg: Leg, network: Network, walks: Iterable[Walk], other_targets: Collection[str] = ()) -> LegTraffic:
     """Return the part of *walks* that belongs to *leg*.
 
-    *walks* are already of the leg's kind of flow. *other_targets* are the far ends of further legs of the same flow from
-    the same party: packets that reach one of those are not this leg's.
+    *walks* are already of the leg's kind of flow. *other_targets* are the far ends of further legs of the same flow
+    from the same party: packets that reach one of those are not this leg's.
     """
     roles = network.plan.roles
     sources = frozenset(roles.get(leg.from_, (leg.from_,)))
@@ -122,7 +122,7 @@ def _lost(
     *,
     whole: bool,
 ) -> Part | None:
-    """Return a walk from `from` that did not get to `to`: meant for it by address, or (media) sent by the party itself."""
+    """Return a walk from `from` that did not get to `to`: meant for it by address, or media that the party sent."""
     if not sources.intersection(walk.nodes[:-1]):
         return None
     first = next(i for i, node in enumerate(walk.nodes) if node in sources)

@@ -1,4 +1,4 @@
-"""One scenario's run directory, read whole: what was planned, what was captured, what was dropped, how well the rig did."""
+"""One scenario's run directory, read whole: what was planned, what was captured and dropped, how the rig did."""
 
 import json
 from collections.abc import Mapping
@@ -85,7 +85,8 @@ def read_run(directory: Path) -> Run:
     packets = decode(directory / "capture.pcapng", sip_ports=plan.sip_ports)
     dropped = decode(directory / "dropped.pcapng", sip_ports=plan.sip_ports)
     if strange := {i.name for i in packets.interfaces} - {link.name for link in plan.links}:
-        raise RunError(f"{directory / 'capture.pcapng'}: has links that the plan does not: {', '.join(sorted(strange))}")
+        names = ", ".join(sorted(strange))
+        raise RunError(f"{directory / 'capture.pcapng'}: has links that the plan does not: {names}")
     incomplete = incomplete_links(plan, packets, emulation)
     return Run(
         directory=directory,
@@ -106,7 +107,7 @@ def read_run(directory: Path) -> Run:
 def incomplete_links(plan: Plan, packets: Packets, emulation: Json) -> dict[str, str]:
     """Return the links that may have carried packets which the capture does not have, and why.
 
-    A link that is down from the start carries nothing, so it needs no capture.
+    The reason completes the sentence "capture of link <name> ...". A link that is down from the start needs no capture.
     """
     interfaces = {interface.name: interface for interface in packets.interfaces}
     counters = emulation.get("capture") or {}
@@ -116,17 +117,17 @@ def incomplete_links(plan: Plan, packets: Packets, emulation: Json) -> dict[str,
         counted = counters.get(link.name)
         if interface is None:
             if link.up:
-                found[link.name] = "capture is missing"
+                found[link.name] = "is missing"
         elif packets.damage is not None:
-            found[link.name] = f"capture.pcapng is {packets.damage}"
+            found[link.name] = f"ends early: capture.pcapng is {packets.damage}"
         elif interface.dropped is None:
-            found[link.name] = "capture has no statistics at its end"
+            found[link.name] = "has no statistics at its end"
         elif interface.dropped:
-            found[link.name] = f"capture lost {interface.dropped} packets"
+            found[link.name] = f"lost {interface.dropped} packets"
         elif counted is None:
-            found[link.name] = "capture has no counters in emulation.json"
+            found[link.name] = "has no counters in emulation.json"
         elif counted.get("dropped") != 0:
-            found[link.name] = f"capture lost {counted.get('dropped')} packets"
+            found[link.name] = f"lost {counted.get('dropped')} packets"
     return found
 
 
@@ -134,9 +135,9 @@ def _drop_log_gaps(plan: Plan, dropped: Packets, emulation: Json) -> dict[str, s
     counters = emulation.get("dropped_log") or {}
     firewalls = [node.name for node in plan.nodes if node.kind == "firewall"]
     if dropped.damage is not None:
-        return {name: f"dropped.pcapng is {dropped.damage}" for name in firewalls}
+        return {name: f"ends early: dropped.pcapng is {dropped.damage}" for name in firewalls}
     return {
-        name: f"log of drops lost {counters[name]['lost']} packets" if name in counters else "log of drops has no counters"
+        name: f"lost {counters[name]['lost']} packets" if name in counters else "has no counters"
         for name in firewalls
         if counters.get(name, {}).get("lost") != 0
     }

@@ -1,0 +1,52 @@
+"""Whether the rig itself did well enough for its numbers to be believed.
+
+Where packets went does not depend on how late they were, so a degraded run keeps its path verdicts; what depends on time
+(what was heard, quality figures) can then not be PASS.
+"""
+
+from typing import Any, Final
+
+from testbed.analysis.run import Run
+
+WIRE_LATENESS_P99_LIMIT_NS: Final = 5_000_000
+"A quarter of a 20 ms voice packet's spacing: beyond it the emulator, not the link's shape, sets the jitter."
+WIRE_LATENESS_MAX_LIMIT_NS: Final = 200_000_000
+"Microsoft's burst-loss window: a stall this long looks like an outage of the network."
+LOOP_LAG_P99_LIMIT_NS: Final = 100_000_000
+"Five voice packets: an agent this late sends bursts and misses deadlines that the network met."
+
+
+def judge_health(run: Run) -> dict[str, Any]:
+    """Return `health` of verdict.json: whether the run is degraded, why, and the figures."""
+    health = run.emulation.get("health") or {}
+    reasons = _wire_reasons(health.get("wire")) + _agent_reasons(health.get("agents") or {})
+    reasons += [f"capture of link {name} {why}" for name, why in sorted(run.incomplete.items())]
+    reasons += [f"log of drops of {name} {why}" for name, why in sorted(run.drop_log_gaps.items())]
+    return {"degraded": bool(reasons), "reasons": reasons, "timing_degraded": is_late(run), **health}
+
+
+def is_late(run: Run) -> bool:
+    """Return whether the rig was too slow for anything that depends on time."""
+    health = run.emulation.get("health") or {}
+    return bool(_wire_reasons(health.get("wire")) or _agent_reasons(health.get("agents") or {}))
+
+
+def _wire_reasons(wire: dict[str, Any] | None) -> list[str]:
+    if wire is None:
+        return []
+    lateness = wire["lateness_ns"]
+    limits = (("p99", WIRE_LATENESS_P99_LIMIT_NS), ("max", WIRE_LATENESS_MAX_LIMIT_NS))
+    return [
+        f"wire lateness {name} is {lateness[name] / 1e6:.1f} ms, over {limit / 1e6:g} ms"
+        for name, limit in limits
+        if lateness.get(name) is not None and lateness[name] > limit
+    ]
+
+
+def _agent_reasons(agents: dict[str, Any]) -> list[str]:
+    found = []
+    for name, told in sorted(agents.items()):
+        lag = (told.get("loop_lag_ns") or {}).get("p99")
+        if lag is not None and lag > LOOP_LAG_P99_LIMIT_NS:
+            found.append(f"event loop of {name} lags {lag / 1e6:.1f} ms at p99, over {LOOP_LAG_P99_LIMIT_NS / 1e6:g} ms")
+    return found

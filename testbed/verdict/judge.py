@@ -1,0 +1,124 @@
+"""The verdict on a run directory: `judge` and `write_verdict`. The worst of its parts decides, and the first of those says why."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from testbed.analysis.run import Run, read_run
+from testbed.errors import TestbedError
+from testbed.scenario import Verdict
+from testbed.verdict.checks import Check, judge_checks
+from testbed.verdict.health import judge_health
+from testbed.verdict.legs import LegJudgement, describe_leg, judge_leg
+
+FORMAT: Final = 1
+_SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
+
+
+def judge(directory: Path) -> dict[str, Any]:
+    """Return verdict.json of the run in *directory*; a run that cannot be read is an ERROR with the reason, never raised."""
+    try:
+        return judge_run(read_run(directory))
+    except TestbedError as error:
+        return _error(directory, str(error))
+    except Exception as error:  # what is judged came from outside: whatever is wrong with it must be told, not thrown
+        return _error(directory, f"{directory}: cannot be judged: {type(error).__name__}: {error}")
+
+
+def write_verdict(directory: Path) -> dict[str, Any]:
+    """Judge *directory*, write its verdict.json by rename, and return it."""
+    verdict = judge(directory)
+    partial = directory / "verdict.json.partial"
+    partial.write_text(json.dumps(verdict, indent=1) + "\n")
+    partial.rename(directory / "verdict.json")
+    return verdict
+
+
+def judge_run(run: Run) -> dict[str, Any]:
+    """Return verdict.json of *run*."""
+    legs = [judge_leg(run, leg) for leg in run.scenario.legs]
+    checks = judge_checks(run)
+    verdict, reason = _overall(legs, checks)
+    return {
+        "format": FORMAT,
+        "scenario": run.scenario.id,
+        "row": run.scenario.row,
+        "verdict": verdict,
+        "reason": reason,
+        "legs": [describe_leg(run, leg) for leg in legs],
+        "checks": [check.describe() for check in checks],
+        "article": _article(run, legs),
+        "health": judge_health(run),
+        "dropped": _dropped(run),
+    }
+
+
+def _overall(legs: list[LegJudgement], checks: list[Check]) -> tuple[Verdict, str]:
+    parts: list[tuple[Verdict, str]] = [(leg.verdict, leg.reason) for leg in legs]
+    parts += [(check.verdict, f"{check.check}: {check.reason}") for check in checks]
+    if not legs:
+        return "INCONCLUSIVE", "the scenario expects nothing of any leg, so nothing was judged"
+    for verdict in _SEVERITY[:-1]:
+        if found := next((reason for each, reason in parts if each == verdict), None):
+            return verdict, found
+    return "PASS", f"{len(legs)} legs and {len(checks)} checks are as expected"
+
+
+def _article(run: Run, legs: list[LegJudgement]) -> dict[str, Any]:
+    """Return the article's cell and what was observed, party by party."""
+    cell = run.scenario.article
+    return {
+        flow: {
+            party: {"article": told, "observed": _observed_cell(flow, party, legs)}
+            for party, told in table.items()
+        }
+        for flow, table in (("signaling", cell.signaling), ("media", cell.media))
+    }
+
+
+def _observed_cell(flow: str, party: str, legs: list[LegJudgement]) -> str | None:
+    """Return what the article would print for the way *party*'s packets went; None where none were seen."""
+    kinds = {
+        step.hop.segment_kind
+        for judged in legs
+        if judged.leg.flow == flow and party in (judged.leg.from_, judged.leg.to)
+        for part in judged.traffic.parts
+        for step in part.steps
+    }
+    outside = [kind for kind in ("expressroute", "internet") if kind in kinds]
+    return (" and ".join(outside) or "local") if kinds else None
+
+
+def _dropped(run: Run) -> list[dict[str, Any]]:
+    """Return how many packets each rule of each firewall dropped."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for drop in run.drops:
+        key = drop.firewall, drop.rule
+        row = rows.setdefault(
+            key,
+            {"firewall": drop.firewall, "rule": drop.rule, "packets": 0, "first": drop.describe(), "frame": drop.frame},
+        )
+        row["packets"] += 1
+    return list(rows.values())
+
+
+def _error(directory: Path, reason: str) -> dict[str, Any]:
+    """Return a verdict that says only what is broken, with the scenario's name where that much can be read."""
+    scenario, row = directory.name, ""
+    try:
+        in_force = json.loads((directory / "manifest.json").read_text())["in_force"]
+        scenario, row = str(in_force["id"]), str(in_force["row"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # the reason already says what cannot be read
+    return {
+        "format": FORMAT,
+        "scenario": scenario,
+        "row": row,
+        "verdict": "ERROR",
+        "reason": reason,
+        "legs": [],
+        "checks": [],
+        "article": {"signaling": {}, "media": {}},
+        "health": {"degraded": True, "reasons": [reason]},
+        "dropped": [],
+    }

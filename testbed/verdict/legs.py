@@ -1,0 +1,291 @@
+"""The judgement of one leg: which kinds of segment carried it, both ways, and whether the captures can prove it.
+
+Presence on a forbidden link is FAIL even where captures lost packets; silence is only believed of a complete capture.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from testbed.analysis.legs import MEDIA, LegTraffic, Part, find_traffic
+from testbed.analysis.network import Direction
+from testbed.analysis.packets import Kind
+from testbed.analysis.run import Run
+from testbed.scenario import Leg, Verdict
+from testbed.verdict.causes import Cause, Disposition, drops_of, explain_loss, explain_silence
+
+_NAMED_LINKS: Final = 3
+"How many links a sentence names before it says how many more there are."
+
+
+@dataclass(slots=True)
+class LegJudgement:
+    """The verdict on a leg, with what it rests on."""
+
+    leg: Leg
+    traffic: LegTraffic
+    faults: list[str] = field(default_factory=list)
+    "Wrong behaviour, proven."
+    doubts: list[str] = field(default_factory=list)
+    "What the captures cannot prove."
+    evidence: list[str] = field(default_factory=list)
+    disposition: Disposition = "DELIVERED"
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return FAIL where a fault is proven, INCONCLUSIVE where something is not, else PASS."""
+        return "FAIL" if self.faults else "INCONCLUSIVE" if self.doubts else "PASS"
+
+    @property
+    def title(self) -> str:
+        """Return how a reader calls the leg."""
+        return f"{self.leg.flow} {self.leg.from_} -> {self.leg.to}"
+
+    @property
+    def reason(self) -> str:
+        """Return the weightiest finding in one sentence."""
+        found = self.faults or self.doubts
+        return f"{self.title}: {found[0]}" if found else f"{self.title}: as expected"
+
+
+def leg_traffic(run: Run, leg: Leg) -> LegTraffic:
+    """Return the traffic of *leg*: SIP for signaling, RTP and RTCP for media."""
+    kinds = frozenset({Kind.SIP}) if leg.flow == "signaling" else MEDIA
+    walks = [walk for walk in run.walks.walks if walk.kind in kinds]
+    roles = run.network.plan.roles
+    others = {
+        node
+        for other in run.scenario.legs
+        if other.flow == leg.flow and other.from_ == leg.from_ and other.to != leg.to
+        for node in roles.get(other.to, (other.to,))
+    }
+    return find_traffic(leg, run.network, walks, others)
+
+
+def judge_leg(run: Run, leg: Leg) -> LegJudgement:
+    """Judge *leg* by the captures."""
+    traffic = leg_traffic(run, leg)
+    judgement = LegJudgement(leg, traffic)
+    if not traffic.parts:
+        _conclude(judgement, explain_silence(run, leg, traffic), "no packet was seen")
+        return judgement
+    _judge_forbidden(run, judgement)
+    _judge_arrival(run, judgement)
+    if leg.flow == "media":
+        _judge_strays(run, judgement)
+        _judge_drops(run, judgement)
+    _judge_crossings(run, judgement)
+    _judge_completeness(run, judgement)
+    return judgement
+
+
+def _conclude(judgement: LegJudgement, cause: Cause, what: str) -> None:
+    sentence = f"{what}, {cause.disposition}: {cause.text}"
+    judgement.disposition = cause.disposition
+    (judgement.faults if cause.is_certain else judgement.doubts).append(sentence)
+    judgement.evidence.append(sentence)
+
+
+def allowed(run: Run, leg: Leg, link: str) -> bool:
+    """Return whether packets of *leg* may be on *link*.
+
+    "customer" means the networks of the organisations at the leg's ends: another customer's network is none of them.
+    """
+    kind = run.network.links[link].segment_kind
+    if kind not in leg.crosses or kind in leg.never:
+        return False
+    roles, nodes = run.network.plan.roles, run.network.nodes
+    ends = [nodes[name] for end in (leg.from_, leg.to) for name in roles.get(end, (end,)) if name in nodes]
+    at_home = {node.organisation for node in ends if node.segment_kind == "customer"}
+    return kind != "customer" or not at_home or run.network.organisation(link) in at_home
+
+
+def _judge_forbidden(run: Run, judgement: LegJudgement) -> None:
+    leg, by_kind = judgement.leg, dict[str, dict[str, int]]()
+    counts = dict[str, int]()
+    for part in judgement.traffic.parts:
+        for step in part.steps:
+            if not allowed(run, leg, step.hop.link):
+                kind = step.hop.segment_kind
+                frames = by_kind.setdefault(kind, {})
+                frames[step.hop.link] = min(step.first_frame, frames.get(step.hop.link, step.first_frame))
+                counts[kind] = counts.get(kind, 0) + step.packets
+    for kind, frames in by_kind.items():
+        names = _names(sorted(frames, key=lambda name: frames[name]))
+        rule = "which it must never" if kind in leg.never else "which is not on its way"
+        whose = "" if kind not in leg.crosses else " of another organisation"
+        fault = f"crossed {kind}{whose} (links {names}; first frame {min(frames.values())}), {rule}"
+        judgement.faults.append(fault)
+        judgement.evidence.append(f"{counts[kind]} frames on {kind} links {names}, first frame {min(frames.values())}")
+
+
+def _judge_arrival(run: Run, judgement: LegJudgement) -> None:
+    leg, traffic = judgement.leg, judgement.traffic
+    for parts, end, start in ((traffic.forward, leg.to, leg.from_), (traffic.back, leg.from_, leg.to)):
+        told = [part for part in parts if part.arrived and part.walk.has_payload]
+        if not told:
+            _conclude(judgement, explain_loss(run, traffic), f"no packet reached {end}")
+            return
+        count = sum(part.walk.packets for part in told)
+        first = min(part.steps[0].first_frame for part in told)
+        judgement.evidence.append(f"{count} packets went from {start} to {end}, first frame {first}")
+
+
+def _judge_strays(run: Run, judgement: LegJudgement) -> None:
+    """Find media that got to its receiver without passing the leg's far end."""
+    leg, traffic = judgement.leg, judgement.traffic
+    for part in traffic.parts:
+        last = part.nodes[-1]
+        if part.arrived or not run.network.is_host(last):
+            continue
+        step = part.steps[-1]
+        if last in traffic.targets:
+            continue
+        what = f"{part.walk.packets} packets from {part.nodes[0]} reached {last} without passing {leg.to}"
+        judgement.faults.append(f"{what} (first frame {step.first_frame} on {step.hop.link})")
+        judgement.evidence.append(judgement.faults[-1])
+
+
+def _judge_drops(run: Run, judgement: LegJudgement) -> None:
+    """Find media of the leg that firewalls dropped: no packet of it may be unaccounted for."""
+    dropped = {drop.frame: drop for part in judgement.traffic.parts for drop in drops_of(run, part)}
+    if not dropped:
+        return
+    first = dropped[min(dropped)]
+    fault = (
+        f"{first.firewall} dropped {len(dropped)} of its packets (rule {first.rule}; first {first.describe()},"
+        f" dropped.pcapng frame {first.frame})"
+    )
+    judgement.faults.append(fault)
+    judgement.evidence.append(fault)
+    if judgement.disposition == "DELIVERED":
+        judgement.disposition = "DENIED_BY_RULE"
+
+
+def _judge_crossings(run: Run, judgement: LegJudgement) -> None:
+    leg, traffic = judgement.leg, judgement.traffic
+    for way, parts in (("forward", traffic.forward), ("return", traffic.back)):
+        arrived = [part for part in parts if part.arrived]
+        if not arrived:
+            continue
+        crossed = {step.hop.segment_kind for part in arrived for step in part.steps}
+        for kind in leg.crosses:
+            if kind in crossed:
+                continue
+            unseen = [name for name in run.incomplete if run.network.links[name].segment_kind == kind]
+            if unseen:
+                judgement.doubts.append(f"no packet was seen on {kind} ({way}), but {_incomplete(run, unseen)}")
+                judgement.disposition = "CAPTURE_INCOMPLETE"
+            else:
+                judgement.faults.append(f"no packet crossed {kind} ({way})")
+                judgement.evidence.append(f"links of {kind} carried no packet ({way})")
+
+
+def _judge_completeness(run: Run, judgement: LegJudgement) -> None:
+    """Find what the verdict uses and the captures cannot vouch for."""
+    leg, traffic = judgement.leg, judgement.traffic
+    gaps = sorted({gap for part in traffic.parts for gap in part.gaps})
+    used = {step.hop.link for part in traffic.parts for step in part.steps}
+    silent = {name for name in run.network.links if not allowed(run, leg, name)}
+    touching = {name for name in run.incomplete for gap in gaps if _touches(run, name, gap)}
+    if doubtful := sorted(set(run.incomplete) & (used | silent | touching)):
+        judgement.doubts.append(_incomplete(run, doubtful))
+    elif gaps:
+        judgement.doubts.append(f"capture is incomplete: packets were at {gaps[0][0]} and then at {gaps[0][1]}")
+    if judgement.doubts and not judgement.faults:
+        judgement.evidence.extend(judgement.doubts)
+        if judgement.disposition == "DELIVERED":
+            judgement.disposition = "CAPTURE_INCOMPLETE"
+
+
+def _touches(run: Run, link: str, gap: tuple[str, str]) -> bool:
+    plan = run.network.links[link]
+    return bool({plan.a.node, plan.b.node}.intersection(gap))
+
+
+def _incomplete(run: Run, links: Iterable[str]) -> str:
+    named = list(links)
+    others = f" (and {len(named) - 1} more)" if len(named) > 1 else ""
+    return f"capture of link {named[0]} {run.incomplete[named[0]]}{others}"
+
+
+def _names(links: Iterable[str]) -> str:
+    named = list(links)
+    more = f" and {len(named) - _NAMED_LINKS} more" if len(named) > _NAMED_LINKS else ""
+    return ", ".join(named[:_NAMED_LINKS]) + more
+
+
+def describe_leg(run: Run, judgement: LegJudgement) -> dict[str, Any]:
+    """Return the leg's entry of verdict.json."""
+    leg = judgement.leg
+    links = _observed_links(judgement.traffic)
+    ways = {"forward": _main_way(judgement.traffic.forward), "return": _main_way(judgement.traffic.back)}
+    return {
+        "flow": leg.flow,
+        "from": leg.from_,
+        "to": leg.to,
+        "expected": {"crosses": list(leg.crosses), "never": list(leg.never)},
+        "observed": {
+            "segments": list(dict.fromkeys(run.network.links[row["link"]].segment_kind for row in links)),
+            "links": links,
+            "forward": list(ways["forward"]),
+            "return": list(ways["return"]),
+        },
+        "predicted": _predicted(run, leg, ways),
+        "disposition": judgement.disposition,
+        "verdict": judgement.verdict,
+        "reason": judgement.reason,
+        "evidence": list(dict.fromkeys(judgement.evidence)),
+    }
+
+
+def _main_way(parts: Iterable[Part]) -> tuple[str, ...]:
+    """Return the links by which most packets arrived; those of the weightiest lost way where none did."""
+    main = max(parts, key=lambda part: (part.arrived, part.walk.packets), default=None)
+    return main.links if main is not None else ()
+
+
+def _observed_links(traffic: LegTraffic) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    in_order = sorted(traffic.forward, key=_weight) + sorted(traffic.back, key=_weight)
+    for part in in_order:
+        for step in part.steps:
+            hop: Direction = step.hop
+            row = rows.setdefault(
+                hop.link,
+                {
+                    "link": hop.link,
+                    "segment": hop.segment,
+                    "kind": hop.segment_kind,
+                    "packets_forward": 0,
+                    "packets_return": 0,
+                    "first_frame": step.first_frame,
+                },
+            )
+            row["first_frame"] = min(row["first_frame"], step.first_frame)
+    for key, parts in (("packets_forward", traffic.forward), ("packets_return", traffic.back)):
+        for part in parts:
+            for step in part.steps:
+                rows[step.hop.link][key] += step.packets
+    return list(rows.values())
+
+
+def _weight(part: Part) -> tuple[bool, int]:
+    return not part.arrived, -part.walk.packets
+
+
+def _predicted(run: Run, leg: Leg, ways: dict[str, tuple[str, ...]]) -> dict[str, Any] | None:
+    """Return the plan's prediction for *leg*, and whether the packets did so (None where nothing was seen)."""
+    key = (leg.flow, leg.from_, leg.to)
+    told = next((p for p in run.plan.predicted if (p.flow, p.from_, p.to) == key), None)
+    if told is None:
+        return None
+    seen = bool(ways["forward"] or ways["return"])
+    return {
+        "forward": list(told.forward),
+        "return": list(told.return_),
+        "forward_end": told.forward_end,
+        "return_end": told.return_end,
+        "note": told.note,
+        "agrees": (told.forward, told.return_) == (ways["forward"], ways["return"]) if seen else None,
+    }
