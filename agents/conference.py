@@ -1,4 +1,4 @@
-"""A conference server: focus and mixer. Whoever calls `sip:<uri_prefix>...` meets all others who called the same URI."""
+"""A conference server: focus and mixer. Whoever calls `sip:<uri_prefix>...` meets all who called the same URI."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """A Mediation server: a SIP back-to-back user agent between the pool (ICE, DTLS-SRTP) and a gateway (plain RTP).
 
-Audio is G.711 on both sides. Towards the pool the gateway's payloads go out as they came; towards the gateway the decoded
-samples are encoded again, which gives the same bytes (tests/unit/test_tone.py), as aiortc hands out samples only.
+Audio is G.711 on both sides. Towards the pool the gateway's payloads go out as they came; towards the gateway the
+decoded samples are encoded again, which gives the same bytes (tests/unit/test_tone.py), as aiortc gives samples only.
 """
 
 import asyncio
@@ -88,11 +88,12 @@ class Bridge:
     async def _towards_gateway(self, agent: UserAgent, deadline_s: float) -> None:
         try:
             # Gathering takes some round trips to the relay, ringing some to the gateway: side by side.
-            answer, self.gateway.dialog = await _both(
+            answer, dialog = await _both(
                 asyncio.create_task(self.pool_session.answer(self._incoming.offer)),
                 asyncio.create_task(self._dial(self.gateway, self.gateway_session, agent, deadline_s)),
             )
-            await self.gateway_session.accept(self.gateway.dialog.answer)
+            self.gateway.dialog = dialog
+            await self.gateway_session.accept(dialog.answer)
         except Exception as error:
             await self._refuse(error)
             raise
@@ -100,11 +101,12 @@ class Bridge:
 
     async def _towards_pool(self, agent: UserAgent, deadline_s: float) -> None:
         try:
-            answer, self.pool.dialog = await _both(
+            answer, dialog = await _both(
                 asyncio.create_task(self.gateway_session.answer(self._incoming.offer)),
                 asyncio.create_task(self._dial(self.pool, self.pool_session, agent, deadline_s)),
             )
-            await self.pool_session.accept(self.pool.dialog.answer)
+            self.pool.dialog = dialog
+            await self.pool_session.accept(dialog.answer)
         except Exception as error:
             await self._refuse(error)
             raise
