@@ -14,7 +14,7 @@ from testbed.emulation.commands import read_last_line
 from testbed.emulation.evidence import Journal
 from testbed.emulation.network import EmulatedNetwork
 from testbed.errors import RigError, TestbedError
-from testbed.plan.model import CallPlan, Job, Plan
+from testbed.plan.model import CallPlan, Job, LinkPlan, Plan
 
 _ROUTING_LIMIT_S: Final = 30.0
 _SERVICES_LIMIT_S: Final = 20.0
@@ -141,7 +141,7 @@ class Play:
 
     async def _open_capture(self) -> None:
         self.journal.progress("capture")
-        points = [self._capture_point(n) for n, link in enumerate(self.plan.links) if link.captured]
+        points = [self._capture_point(x) for x in self.plan.links if x.captured]
         drops = [capture.DropPoint(x.name, x.netns_fd) for x in firewalls.filtering_nodes(self.network)]
         self._capture = await capture.start(points, drops, self.directory)
         self._watch(self._capture.ended(), "the capture")
@@ -150,15 +150,14 @@ class Play:
             self._watch(log.process.wait(), f"conntrack -E in {log.node}")
         await asyncio.gather(self._capture.ready(), self._links_ready(), *(x.ready() for x in self._logs))
 
-    def _capture_point(self, n: int) -> capture.CapturePoint:
-        link = self.plan.links[n]
-        shaped = link.is_shaped
+    def _capture_point(self, link: LinkPlan) -> capture.CapturePoint:
+        # In A's node, not in the switchboard: what the wire sends past the queueing disciplines no other socket sees there.
         return capture.CapturePoint(
             link=link.name,
             description=f"{link.a.node} -> {link.b.node} ({link.segment})",
-            netns_fd=self.network.switchboard_fd if shaped else self.network.node(link.a.node).netns_fd,
-            interface=f"w{n}a" if shaped else link.a.interface,
-            is_switchboard=shaped,
+            netns_fd=self.network.node(link.a.node).netns_fd,
+            interface=link.a.interface,
+            is_switchboard=False,
         )
 
     async def _route(self) -> None:
