@@ -51,7 +51,7 @@ class LinkShape(Table):
     duplicate: Ratio = 0.0
     rate: Rate | None = None
     "Bit rate of IP packets; None is unlimited."
-    queue_packets: int = Field(1000, ge=1)
+    queue_packets: int = Field(default=1000, ge=1)
     "How many packets wait for the rate or the delay before more are dropped at the tail."
     dscp: Literal["preserve", "bleach"] = "preserve"
     "Whether the link keeps the DSCP (ExpressRoute) or sets it to 0 (the Internet)."
@@ -78,6 +78,8 @@ class Node(Table):
     "Settings beyond the standard ones, by their dotted name (net.ipv4.conf.all.rp_filter)."
     local_ports: PortRange | None = None
     "net.ipv4.ip_local_port_range: the source ports of this node's clients."
+    stopped: bool = False
+    "Whether its programs are not started: the machine answers pings and nothing else."
 
 
 class Link(Table):

@@ -1,0 +1,129 @@
+"""Who takes part in a scenario: the pools and servers it needs, the parties, and the secrets between them."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from testbed.errors import SpecError
+from testbed.plan.addresses import address_facing
+from testbed.plan.adjacency import Adjacency
+from testbed.scenario import Call, Party
+from testbed.spec import Spec
+from testbed.topology import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server of a pool, in one of its roles."""
+
+    pool: str
+    role: str
+    node: str
+
+
+class Cast:
+    """The parties and pools of one scenario, with lookups that the jobs are written from."""
+
+    def __init__(self, spec: Spec, adjacency: Adjacency, *, seed: int) -> None:
+        self.scenario, self.topology = spec.scenario, spec.topology
+        self._adjacency, self._seed = adjacency, seed
+        self.relay_turn = {name: self._turns(name) for name in self.pools()}
+        "Pool to its users' turn: SIP address of each user to the index of the Edge that serves it."
+
+    def pools(self) -> tuple[str, ...]:
+        """Return the pools that take part: homes of the parties, and hosts of the conferences."""
+        hosts = [self.host(index).pool for index, call in enumerate(self.scenario.calls) if call.kind == "conference"]
+        homes = [party.home for party in self.scenario.parties.values() if party.home is not None]
+        named = {*hosts, *homes}
+        return tuple(name for name in self.topology.pools if name in named)
+
+    def pool(self, name: str) -> Pool:
+        """Return a pool of the topology."""
+        return self.topology.pools[name]
+
+    def host(self, index: int) -> Server:
+        """Return the server that hosts the conference of call number *index*; raise SpecError if there is none."""
+        host = self.scenario.calls[index].host
+        for name, pool in self.topology.pools.items():
+            for role, nodes in pool.roles.items():
+                if f"{name}-{role}" == host and nodes:
+                    return Server(name, role, nodes[0])
+        raise SpecError(self.scenario.id, f"calls.{index}.host", f"no pool has the role {host!r}")
+
+    def mediations(self) -> Iterator[tuple[Server, str]]:
+        """Yield each Mediation Server that a PSTN call goes through, and the telephone behind it; raise SpecError."""
+        seen: set[str] = set()
+        for index, call in enumerate(self.scenario.calls):
+            if call.kind != "pstn":
+                continue
+            home, phone = self._pstn_ends(index, call)
+            nodes = self.pool(home).roles.get("mediation", ())
+            if not nodes:
+                problem = f"pool {home!r} has no mediation server for a PSTN call"
+                raise SpecError(self.scenario.id, f"calls.{index}", problem)
+            if nodes[0] not in seen:
+                seen.add(nodes[0])
+                yield Server(home, "mediation", nodes[0]), phone
+
+    def _pstn_ends(self, index: int, call: Call) -> tuple[str, str]:
+        for user, phone in ((call.caller, call.callee), (call.callee, call.caller)):
+            home = self.scenario.parties[user].home if user else None
+            if home is not None and phone is not None:
+                return home, phone
+        raise SpecError(self.scenario.id, f"calls.{index}", "one end of a PSTN call must be homed in a pool")
+
+    def is_phone(self, party: Party) -> bool:
+        """Whether *party* is a telephone: it stands in a segment of kind pstn."""
+        return self.topology.segments[self.topology.nodes[party.node].segment].kind == "pstn"
+
+    def server_pool(self, name: str) -> str:
+        """Return the pool that serves a party: its home, or for a guest the pool that hosts its conference."""
+        home = self.scenario.parties[name].home
+        if home is not None:
+            return home
+        for index, call in enumerate(self.scenario.calls):
+            if call.kind == "conference" and name in call.participants:
+                return self.host(index).pool
+        raise SpecError(
+            self.scenario.id, f"parties.{name}.home", "only a guest of a conference and a telephone have none"
+        )
+
+    def users(self, pool: str) -> dict[str, Party]:
+        """Return the parties that *pool* serves: its own users and its guests."""
+        parties = self.scenario.parties.items()
+        return {name: party for name, party in parties if not self.is_phone(party) and self.server_pool(name) == pool}
+
+    def front_end(self, pool: str) -> str:
+        """Return the pool's Front End; raise SpecError if it has none."""
+        return self.role_nodes(pool, "front-end")[0]
+
+    def role_nodes(self, pool: str, role: str) -> tuple[str, ...]:
+        """Return the nodes of a role that the pool cannot do without; raise SpecError if it has none."""
+        nodes = self.pool(pool).roles.get(role, ())
+        if not nodes:
+            raise SpecError(self.topology.name, f"pools.{pool}.roles", f"needs a node of role {role!r}")
+        return nodes
+
+    def is_inside(self, node: str, pool: str) -> bool:
+        """Whether *node* belongs to the organisation that runs the pool."""
+        return self._organisation(node) == self._organisation(self.front_end(pool))
+
+    def is_running(self, node: str) -> bool:
+        """Whether the node's programs are started."""
+        return not self.topology.nodes[node].stopped
+
+    def address(self, node: str, *, seen_from: str) -> IPv4Address:
+        """Return the address at which *seen_from* reaches *node*."""
+        return address_facing(self.topology, self._adjacency, node, seen_from)
+
+    def secret(self, label: str) -> str:
+        """Return a secret that follows from the seed and its label alone, so that a run can be repeated."""
+        return hashlib.sha256(f"{self._seed}/{label}".encode()).hexdigest()[:32]
+
+    def _organisation(self, node: str) -> str:
+        return self.topology.segments[self.topology.nodes[node].segment].organisation
+
+    def _turns(self, pool: str) -> dict[str, int]:
+        edges = len(self.role_nodes(pool, "edge"))
+        return {party.uri: turn % edges for turn, party in enumerate(self.users(pool).values())}

@@ -1,0 +1,211 @@
+"""The programs that run in a scenario, with the whole job of each, and the calls that the parties are told to make.
+
+The jobs' arguments are the contract of docs/seams.md, section Agents.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from testbed.plan.addresses import inner_address, own_address
+from testbed.plan.adjacency import Adjacency
+from testbed.plan.cast import Cast, Server
+from testbed.plan.model import CallPlan, Job
+from testbed.scenario import Party
+from testbed.spec import Spec
+
+SIP_PORT: Final = 5060
+SIP_PORTS: Final = (5060, 5061)
+TURN_UDP_PORT: Final = 3478
+TURN_TCP_PORT: Final = 443
+_FIRST_TONE_HZ: Final = 400
+_TONE_STEP_HZ: Final = 100
+_LISTEN: Final = ({"transport": "udp", "port": SIP_PORT}, {"transport": "tcp", "port": SIP_PORT})
+
+
+class Jobs:
+    """Writes the jobs and calls of one scenario."""
+
+    def __init__(self, spec: Spec, adjacency: Adjacency, *, seed: int) -> None:
+        self._cast = Cast(spec, adjacency, seed=seed)
+        self._scenario, self._topology, self._adjacency = spec.scenario, spec.topology, adjacency
+        self._mediations = tuple(self._cast.mediations())
+        calls = enumerate(spec.scenario.calls)
+        hosts = (self._cast.host(index) for index, call in calls if call.kind == "conference")
+        self._conferences = tuple(dict.fromkeys(hosts))
+
+    def jobs(self) -> tuple[Job, ...]:
+        """Return every job: servers first, in the order in which they depend on each other; none on a stopped node."""
+        every = (*self._servers(), *(self._party(name, party) for name, party in self._scenario.parties.items()))
+        return tuple(job for job in every if self._cast.is_running(job.node))
+
+    def calls(self) -> tuple[CallPlan, ...]:
+        """Return what each calling party does once all are ready."""
+        return tuple(
+            plan for index in range(len(self._scenario.calls)) for plan in self._call(index) if self._is_played(plan)
+        )
+
+    def _is_played(self, plan: CallPlan) -> bool:
+        return self._cast.is_running(self._scenario.parties[plan.party].node)
+
+    def _servers(self) -> Iterator[Job]:
+        for pool in self._cast.pools():
+            for node in self._cast.role_nodes(pool, "edge"):
+                yield self._job(node, "edge", self._edge(pool, node))
+            for node in self._cast.role_nodes(pool, "front-end"):
+                yield self._job(node, "front_end", self._front_end(pool, node))
+        for server in self._conferences:
+            yield self._job(server.node, "conference", self._conference(server))
+        for server, phone in self._mediations:
+            yield self._job(server.node, "mediation", self._mediation(server, self._scenario.parties[phone].node))
+
+    def _job(self, node: str, program: str, arguments: dict[str, Any]) -> Job:
+        address = str(own_address(self._topology, self._adjacency, node))
+        document = {"name": node, "node": node, "address": address, **arguments}
+        return Job(name=node, node=node, program=program, arguments=document, stage="service")
+
+    def _edge(self, pool: str, node: str) -> dict[str, Any]:
+        front_end = self._hop(self._cast.front_end(pool), seen_from=node)
+        return {
+            "external_address": str(own_address(self._topology, self._adjacency, node)),
+            "internal_address": str(inner_address(self._topology, self._adjacency, node)),
+            "relay_ports": self._cast.pool(pool).relay_ports,
+            "udp_port": TURN_UDP_PORT,
+            "tcp_port": TURN_TCP_PORT,
+            "relay_secret": self._cast.secret(f"relay/{pool}"),
+            "realm": self._cast.pool(pool).domains[0],
+            "access_edge": {"listen": list(_LISTEN), "next": front_end} if self._cast.pool(pool).access_edge else None,
+            "sip_t1_ns": self._scenario.sip_t1,
+        }
+
+    def _front_end(self, pool: str, node: str) -> dict[str, Any]:
+        users = self._cast.users(pool).items()
+        return {
+            "domains": list(self._cast.pool(pool).domains),
+            "users": {party.uri: self._password(name) for name, party in users if party.home == pool},
+            "listen": list(_LISTEN),
+            "relay_secret": self._cast.secret(f"relay/{pool}"),
+            "relays": [self._relay(edge) for edge in self._cast.role_nodes(pool, "edge")],
+            "relay_of": self._cast.relay_turn[pool],
+            "routes": list(self._routes(pool, node)),
+            "sip_t1_ns": self._scenario.sip_t1,
+        }
+
+    def _routes(self, pool: str, node: str) -> Iterator[dict[str, Any]]:
+        for server in self._conferences:
+            if server.pool == pool:
+                yield {"match": f"^{_uri_prefix(server)}[0-9]+$", "next": self._hop(server.node, seen_from=node)}
+        for server, _ in self._mediations:
+            if server.pool == pool:
+                yield {"match": r"^\+[0-9]+$", "next": self._hop(server.node, seen_from=node)}
+        for other in self._cast.pools():
+            if other != pool:
+                gate = self._gate(other, seen_from=node)
+                for domain in self._cast.pool(other).domains:
+                    yield {"match": f"^{re.escape(domain)}$", "next": self._hop(gate, seen_from=node)}
+
+    def _conference(self, server: Server) -> dict[str, Any]:
+        return {"uri_prefix": _uri_prefix(server), **self._media_server(server)}
+
+    def _mediation(self, server: Server, phone: str) -> dict[str, Any]:
+        gateway = str(self._cast.address(phone, seen_from=server.node))
+        own = str(self._cast.address(server.node, seen_from=phone))
+        return {
+            "gateway": {"address": gateway, "port": SIP_PORT},
+            "gateway_facing_address": own,
+            **self._media_server(server),
+        }
+
+    def _media_server(self, server: Server) -> dict[str, Any]:
+        # The users take the Edges in turn from the first; servers take the last, so that both kinds of path are seen.
+        edge = self._cast.role_nodes(server.pool, "edge")[-1]
+        return {
+            "listen": list(_LISTEN),
+            "front_end": self._hop(self._cast.front_end(server.pool), seen_from=server.node),
+            "relay": {
+                "address": str(self._cast.address(edge, seen_from=server.node)),
+                "udp_port": TURN_UDP_PORT,
+                "tcp_port": TURN_TCP_PORT,
+                "secret": self._cast.secret(f"relay/{server.pool}"),
+            },
+            "sip_t1_ns": self._scenario.sip_t1,
+            "setup_limit_ns": self._scenario.setup_limit,
+        }
+
+    def _party(self, name: str, party: Party) -> Job:
+        phone = self._cast.is_phone(party)
+        arguments = {
+            "name": name,
+            "node": party.node,
+            "address": str(own_address(self._topology, self._adjacency, party.node)),
+            "uri": party.uri,
+            "tone_hz": _FIRST_TONE_HZ + _TONE_STEP_HZ * list(self._scenario.parties).index(name),
+            "sip_t1_ns": self._scenario.sip_t1,
+            "setup_limit_ns": self._scenario.setup_limit,
+            **({"listen": list(_LISTEN)} if phone else self._client(name, party)),
+        }
+        program = "phone" if phone else "client"
+        return Job(name=name, node=party.node, program=program, arguments=arguments, stage="party")
+
+    def _client(self, name: str, party: Party) -> dict[str, Any]:
+        pool = self._cast.server_pool(name)
+        server = self._gate(pool, seen_from=party.node)
+        return {
+            "password": None if party.home is None else self._password(name),
+            "domain": self._cast.pool(pool).domains[0],
+            "server": self._hop(server, seen_from=party.node, transport=party.transport),
+            "relay": "by SIP",
+            "relay_side": "internal" if self._cast.is_inside(party.node, pool) else "external",
+            "transport": party.transport,
+            "turn_transport": party.turn_transport,
+            "guest": party.home is None,
+        }
+
+    def _gate(self, pool: str, *, seen_from: str) -> str:
+        """Return the server at which signaling enters a pool: its Access Edge from outside, else its Front End."""
+        if self._cast.pool(pool).access_edge and not self._cast.is_inside(seen_from, pool):
+            return self._cast.role_nodes(pool, "edge")[0]
+        return self._cast.front_end(pool)
+
+    def _relay(self, edge: str) -> dict[str, Any]:
+        return {
+            "address": str(own_address(self._topology, self._adjacency, edge)),
+            "internal_address": str(inner_address(self._topology, self._adjacency, edge)),
+            "udp_port": TURN_UDP_PORT,
+            "tcp_port": TURN_TCP_PORT,
+        }
+
+    def _hop(self, node: str, *, seen_from: str, transport: str = "tcp") -> dict[str, Any]:
+        return {"address": str(self._cast.address(node, seen_from=seen_from)), "port": SIP_PORT, "transport": transport}
+
+    def _password(self, party: str) -> str:
+        return self._cast.secret(f"password/{party}")
+
+    def _call(self, index: int) -> Iterator[CallPlan]:
+        call = self._scenario.calls[index]
+        name = f"call{index + 1}"
+        if call.kind == "conference":
+            host = self._cast.host(index)
+            domain = self._cast.pool(host.pool).domains[0]
+            target = f"sip:{_uri_prefix(host)}{index + 1}@{domain}"
+            ends = [(party, f"{name}-{party}", target, host.node) for party in call.participants]
+        else:
+            assert call.caller is not None and call.callee is not None  # the scenario's reader has made sure
+            ends = [(call.caller, name, self._scenario.parties[call.callee].uri, call.callee)]
+        for party, title, target, answerer in ends:
+            yield CallPlan(
+                party=party,
+                call=title,
+                target=target,
+                answerers=(answerer,) if self._is_answered(answerer) else (),
+                media=call.media,
+                bundled=call.bundled,
+            )
+
+    def _is_answered(self, answerer: str) -> bool:
+        party = self._scenario.parties.get(answerer)
+        return self._cast.is_running(answerer if party is None else party.node)
+
+
+def _uri_prefix(server: Server) -> str:
+    return f"{server.role}-"

@@ -1,0 +1,101 @@
+"""Works a spec out to a plan: everything that the emulation does and the analysis must know, as values."""
+
+from collections.abc import Iterator
+
+from testbed.plan.addresses import interfaces, netlink_routes, owners
+from testbed.plan.adjacency import Adjacency
+from testbed.plan.bgp import connected_prefixes, converge, static_routes
+from testbed.plan.firewall import iptables_text
+from testbed.plan.jobs import SIP_PORTS, Jobs
+from testbed.plan.model import End, LinkPlan, NodePlan, Plan, RouteFact
+from testbed.plan.prediction import predict
+from testbed.plan.routing import bird_configurations
+from testbed.plan.settings import sysctls
+from testbed.spec import Spec
+from testbed.topology import Topology, shape_of
+
+
+def make_plan(spec: Spec, *, duration_ns: int, seed: int) -> Plan:
+    """Work *spec* out; raise SpecError for what cannot be built.
+
+    *duration_ns* is how long media flows in each call once it is up. *seed* decides every secret and, later, every
+    random draw of the links: equal arguments give equal plans.
+    """
+    topology, scenario = spec.topology, spec.scenario
+    adjacency = Adjacency(topology)
+    jobs = Jobs(spec, adjacency, seed=seed)
+    plan = Plan(
+        scenario=scenario.id,
+        row=scenario.row,
+        seed=seed,
+        nodes=tuple(_nodes(topology, adjacency)),
+        links=tuple(_links(topology)),
+        converged=tuple(_facts(topology)),
+        jobs=jobs.jobs(),
+        calls=jobs.calls(),
+        roles=_roles(spec),
+        addresses=owners(topology),
+        sip_ports=SIP_PORTS,
+        predicted=(),
+        duration_ns=duration_ns,
+        setup_limit_ns=scenario.setup_limit,
+    )
+    return plan.model_copy(update={"predicted": predict(spec, plan)})
+
+
+def _nodes(topology: Topology, adjacency: Adjacency) -> Iterator[NodePlan]:
+    birds = bird_configurations(topology, adjacency)
+    ports = interfaces(topology)
+    for name, node in topology.nodes.items():
+        segment = topology.segments[node.segment]
+        firewall = topology.firewalls.get(name)
+        yield NodePlan(
+            name=name,
+            kind=node.kind,
+            segment=node.segment,
+            segment_kind=segment.kind,
+            organisation=segment.organisation,
+            title=node.title,
+            interfaces=ports[name],
+            routes=netlink_routes(topology, adjacency, name),
+            sysctls=sysctls(
+                node, (port.name for port in ports[name]), is_stateful=firewall is not None and firewall.stateful
+            ),
+            bird=birds.get(name),
+            iptables=None if firewall is None else iptables_text(topology, name),
+        )
+
+
+def _links(topology: Topology) -> Iterator[LinkPlan]:
+    for name, link in topology.links.items():
+        a, b = link.ends
+        yield LinkPlan(
+            name=name,
+            segment=link.segment,
+            segment_kind=topology.segments[link.segment].kind,
+            a=End(node=a, interface=b),
+            b=End(node=b, interface=a),
+            shape_forward=shape_of(link, forward=True),
+            shape_return=shape_of(link, forward=False),
+            up=link.up,
+            captured=link.captured,
+        )
+
+
+def _facts(topology: Topology) -> Iterator[RouteFact]:
+    """Yield, for every speaker, each route that BGP must give it, and each announced prefix that it must not have."""
+    announced = list(dict.fromkeys(each.prefix for each in topology.announcements.values()))
+    for node, routes in converge(topology).items():
+        for prefix, route in routes.items():
+            if route.via is not None:
+                yield RouteFact(node=node, prefix=str(prefix), via=str(route.via))
+        known = routes.keys() | static_routes(topology, node).keys() | connected_prefixes(topology, node).keys()
+        for prefix in announced:
+            if prefix not in known:
+                yield RouteFact(node=node, prefix=str(prefix), via=None)
+
+
+def _roles(spec: Spec) -> dict[str, tuple[str, ...]]:
+    pools = spec.topology.pools.items()
+    roles = {f"{name}-{role}": nodes for name, pool in pools for role, nodes in pool.roles.items()}
+    return roles | {name: (party.node,) for name, party in spec.scenario.parties.items()}
