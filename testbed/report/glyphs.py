@@ -89,11 +89,12 @@ def draw_warning(parent: Element, at: Point) -> None:
     svg.text(parent, (x, y + 5.5), "!", "mark-sign")
 
 
-def draw_drop(parent: Element, at: Point) -> None:
-    """Draw the mark of a drop: a cross in a disc."""
+def draw_drop(parent: Element, at: Point, packets: str) -> None:
+    """Draw the mark of a drop, its left end at *at*: a cross and how many packets."""
     x, y = at
-    svg.circle(parent, at, 8, "mark drop")
-    svg.path(parent, f"M{x - 3.5},{y - 3.5} l7,7 m0,-7 l-7,7", "mark-cross")
+    svg.rectangle(parent, x, y - 7.5, 16 + 6 * len(packets), 15, "mark drop", 7.5)
+    svg.path(parent, f"M{x + 5},{y - 3} l6,6 m0,-6 l-6,6", "mark-cross")
+    svg.text(parent, (x + 13, y + 3.5), packets, "mark-number", "start")
 
 
 def draw_tag(parent: Element, at: Point, words: str, css: str) -> None:

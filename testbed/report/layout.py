@@ -7,6 +7,7 @@ them. In the boxes at the sides, layers count the links from the way out; in the
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations, product
 from typing import Final, Literal
 
 from testbed.plan.model import LinkPlan, NodePlan
@@ -19,7 +20,7 @@ ROW: Final = 76.0
 "Between nodes of one layer."
 PADDING: Final = 46.0
 "From a node's centre to the side of its box."
-HEADROOM: Final = 62.0
+HEADROOM: Final = 68.0
 "From a box's top, over its title, to its first row."
 FOOTROOM: Final = 46.0
 GAP: Final = 86.0
@@ -28,6 +29,11 @@ STACK_GAP: Final = 26.0
 MARGIN: Final = 8.0
 EMPTY_BOX: Final = (190.0, 70.0)
 "Width and height of a box in which nothing is drawn."
+
+IDLE_WEIGHT: Final = 0.2
+"How much a silent link's slant counts against that of one that carries packets."
+UNUSUAL: Final = 60.0
+"Slant worth suffering to keep the usual order of boxes, so that pictures look alike."
 
 _SIDES: Final[dict[str, Side]] = {
     "customer": "left",
@@ -90,14 +96,40 @@ class _Graph:
         return depth
 
 
-def lay_out(nodes: Sequence[NodePlan], links: Sequence[LinkPlan], empty: Sequence[tuple[str, str]] = ()) -> Layout:
-    """Place *nodes*, which are all ends of *links*, in boxes; *empty* are segments (name, kind) drawn without nodes."""
+def lay_out(
+    nodes: Sequence[NodePlan],
+    links: Sequence[LinkPlan],
+    empty: Sequence[tuple[str, str]] = (),
+    busy: frozenset[str] = frozenset(),
+) -> Layout:
+    """Place *nodes*, among them all ends of *links*, in boxes.
+
+    *empty* are segments (name, kind) drawn without nodes; *busy* are the links that carry something: they are kept level.
+    """
     graph = _graph(nodes, links)
     boxes = [_box(segment, graph) for segment in dict.fromkeys(node.segment for node in nodes)]
     boxes += [Box(segment, kind, _SIDES.get(kind, "right"), []) for segment, kind in empty]
     boxes.sort(key=lambda box: _ORDER.index(box.kind))
-    y = _rows(boxes, graph)
-    return _finish(boxes, y)
+    return _finish(boxes, _best_rows(boxes, links, graph, busy))
+
+
+def _best_rows(boxes: list[Box], links: Sequence[LinkPlan], graph: _Graph, busy: frozenset[str]) -> dict[str, float]:
+    """Stack the boxes of each column in the order that keeps links between boxes levellest; put *boxes* in that order."""
+    between = [link for link in links if graph.nodes[link.a.node].segment != graph.nodes[link.b.node].segment]
+    best: tuple[float, tuple[Box, ...]] | None = None
+    columns = [[box for box in boxes if box.side == side] for side in ("left", "middle", "right")]
+    for turned, order in enumerate(product(*(permutations(column) for column in columns))):
+        stacked = tuple(box for column in order for box in column)
+        y = _rows(stacked, graph)
+        slant = sum(
+            abs(y[link.a.node] - y[link.b.node]) * (1 if link.name in busy else IDLE_WEIGHT) for link in between
+        )
+        cost = slant + (UNUSUAL if turned else 0)
+        if best is None or cost < best[0]:
+            best = (cost, stacked)
+    assert best is not None  # permutations of nothing are one empty order
+    boxes[:] = best[1]
+    return _rows(boxes, graph)
 
 
 def _graph(nodes: Sequence[NodePlan], links: Sequence[LinkPlan]) -> _Graph:
@@ -155,7 +187,7 @@ def _middle_columns(inside: list[str], graph: _Graph) -> dict[str, int]:
     }
 
 
-def _rows(boxes: list[Box], graph: _Graph) -> dict[str, float]:
+def _rows(boxes: Sequence[Box], graph: _Graph) -> dict[str, float]:
     y: dict[str, float] = {}
     top = 0.0
     for box in (box for box in boxes if box.side == "middle"):
@@ -218,7 +250,12 @@ def _spread(layer: list[str], wish: dict[str, float]) -> dict[str, float]:
 
 
 def _finish(boxes: list[Box], y: dict[str, float]) -> Layout:
-    """Give columns their x, and move everything into the picture."""
+    """Give columns their x and a common top, and move everything into the picture."""
+    top = min(box.y for box in boxes)
+    for side in ("left", "middle", "right"):
+        if first := min((box for box in boxes if box.side == side), key=lambda box: box.y, default=None):
+            first.height += first.y - top
+            first.y = top
     lift = MARGIN - min(box.y for box in boxes)
     x = MARGIN
     nodes: dict[str, tuple[float, float]] = {}

@@ -120,9 +120,7 @@ def _summary_row(record: ScenarioRecord) -> SummaryRow:
         row=record.entry.row or (scenario.row if scenario else ""),
         scenario=record.name,
         title=scenario.title if scenario else "",
-        cells=tuple(
-            cell for party in _parties(record) for flow in FLOWS if (cell := _path_cell(record, flow, party))
-        ),
+        cells=tuple(cell for party in _parties(record) for flow in FLOWS if (cell := _path_cell(record, flow, party))),
         verdict=record.entry.verdict,
         reason=record.entry.reason or "",
     )

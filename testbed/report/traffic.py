@@ -53,6 +53,8 @@ class Traffic:
     "Node to what it is in this scenario: a party's name or a role."
     silent_kinds: tuple[str, ...]
     "Kinds of segment that no leg may cross and none did."
+    blind_kinds: tuple[str, ...]
+    "Those of them with a link that was not captured, so that their silence is not proven."
 
 
 def scenario_traffic(record: ScenarioRecord, plan: Plan) -> Traffic:
@@ -65,14 +67,16 @@ def scenario_traffic(record: ScenarioRecord, plan: Plan) -> Traffic:
         _add_leg(leg, topology, strands)
         expected |= _predicted_links(leg, plan)
         idle |= _forbidden_route(leg, topology)
-    captured = (record.emulation or {}).get("capture", {})
+    captured = (record.emulation or {}).get("capture") or {}
     drawn = []
     for link in plan.links:
         on_link = strands.get(link.name, {})
         if on_link or link.name in expected or link.name in idle:
             state = _state(link, bool(on_link), link.name in expected, captured)
             drawn.append(LinkTraffic(link, tuple(on_link[flow] for flow in sorted(on_link, reverse=True)), state))
-    return Traffic(tuple(drawn), _actors(record.legs, plan), _silent_kinds(record.legs, strands, topology))
+    silent = _silent_kinds(record.legs, strands, topology)
+    unseen = {str(link.segment_kind) for link in plan.links if not link.captured or link.name not in captured}
+    return Traffic(tuple(drawn), _actors(record.legs, plan), silent, tuple(kind for kind in silent if kind in unseen))
 
 
 def is_forbidden(leg: LegJudged, kind: str) -> bool:

@@ -127,7 +127,9 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
         shapes=_shapes(record, [one.link for one in traffic.links] if traffic else []),
         events=tuple(events[:EVENTS_SHOWN]),
         events_left_out=max(0, len(events) - EVENTS_SHOWN),
-        files=tuple((name, quote(f"{record.entry.directory}/{name}")) for name in EVIDENCE_FILES if name in record.files),
+        files=tuple(
+            (name, quote(f"{record.entry.directory}/{name}")) for name in EVIDENCE_FILES if name in record.files
+        ),
     )
 
 
@@ -268,7 +270,9 @@ def _events(record: ScenarioRecord) -> Iterator[EventView]:
         if first_ns is None and isinstance(time_ns, int):
             first_ns = time_ns
         after_s = (time_ns - first_ns) / 1e9 if isinstance(time_ns, int) and first_ns is not None else None
-        said = {key: value for key, value in line.items() if key not in ("type", "t_ns", "agent", "event", "local", "sdp")}
+        said = {
+            key: value for key, value in line.items() if key not in ("type", "t_ns", "agent", "event", "local", "sdp")
+        }
         words = ", ".join(f"{key} {plain(value)}" for key, value in said.items() if not isinstance(value, dict | list))
         name = line.get("event") or line.get("type")
         yield EventView(after_s, str(line.get("agent", "")), f"{name}: {words}" if words else str(name))

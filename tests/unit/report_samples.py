@@ -159,7 +159,9 @@ def _write_scenario(place: Path, sample: Sample) -> None:
     if not sample.manifest:
         return
     links = [name for group in LINKS.values() for name in group.split()]
-    captured = {_dashed(link): {"packets": 10, "dropped": 0} for link in links if _dashed(link) not in sample.uncaptured}
+    captured = {
+        _dashed(link): {"packets": 10, "dropped": 0} for link in links if _dashed(link) not in sample.uncaptured
+    }
     manifest = {
         "format": 1,
         "scenario": sample.name.partition("@")[0],
@@ -230,7 +232,8 @@ def plan_document(sample: Sample) -> Document:
                 }
             )
     jobs = [
-        {"name": party, "node": party, "program": "client", "arguments": {}, "stage": "party"} for party in sample.parties
+        {"name": party, "node": party, "program": "client", "arguments": {}, "stage": "party"}
+        for party in sample.parties
     ]
     return {
         "scenario": sample.name.partition("@")[0],
@@ -304,7 +307,9 @@ def pcapng(drops: dict[str, dict[str, int]]) -> bytes:
     """Return a capture of raw packets, one interface a firewall, each packet with its rule as comment."""
     blocks = [_block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))]
     for name in drops or {"none": {}}:
-        blocks.append(_block(1, struct.pack("<HHI", 101, 0, 0) + _option(2, name.encode()) + _option(9, b"\x09") + bytes(4)))
+        blocks.append(
+            _block(1, struct.pack("<HHI", 101, 0, 0) + _option(2, name.encode()) + _option(9, b"\x09") + bytes(4))
+        )
     for index, rules in enumerate(drops.values()):
         for rule, packets in rules.items():
             comment = f"rule={rule} hook=FORWARD in=core out=ce-inet".encode()
