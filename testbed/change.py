@@ -25,6 +25,7 @@ from testbed.faults import (
     schema_faults,
     step_type,
     suggest,
+    validate,
 )
 from testbed.scenario import Change, Scenario
 from testbed.toml import read_document
@@ -70,7 +71,7 @@ def read_change(path: Path) -> Change:
     """Read a change from a TOML file with `set` and `remove`; raise SpecError."""
     document = read_document(path)
     try:
-        return Change.model_validate(document)
+        return validate(Change, document)
     except ValidationError as error:
         raise_faults(schema_faults(error, Change), Sources(path_source(path)))
         raise

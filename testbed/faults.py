@@ -4,17 +4,20 @@ Knows the schema models only by walking their annotations; reads no file.
 """
 
 import difflib
+import json
 import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from testbed.errors import SpecError
+from testbed.topology import Document
 
 SHOWN = 8
 "How many faults one error tells before it only counts the rest."
@@ -22,6 +25,7 @@ SHOWN = 8
 Key = tuple[str | int, ...]
 "A dotted key, in parts; a number is a place in an array."
 
+_Table = TypeVar("_Table", bound=BaseModel)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _PATTERNS = {
     r"^[a-z][a-z0-9-]*$": "must be lower-case letters, digits and hyphens, beginning with a letter",
@@ -29,15 +33,15 @@ _PATTERNS = {
 }
 _KINDS = {
     "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
     "string_type": "must be text in quotes",
     "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "tuple_type": "must be an array",
-    "ip_v4_interface": "must be an IPv4 address with its prefix length like '10.1.0.1/24'",
-    "ip_v4_network": "must be an IPv4 prefix like '10.1.0.0/24', no bit set beyond its length",
+}
+_ADDRESSES = {
+    IPv4Interface: "must be an IPv4 address with its prefix length like '10.1.0.1/24'",
+    IPv4Network: "must be an IPv4 prefix like '10.1.0.0/24', no bit set beyond its length",
 }
 
 
@@ -125,11 +129,15 @@ def plain_type(annotation: Any) -> Any:
 
 
 def _table_at(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
+    annotation = _type_at(model, key)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _type_at(model: type[BaseModel], key: Key) -> Any:
     annotation: Any = model
     for part in key:
         annotation = step_type(annotation, part)
-    annotation = plain_type(annotation)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return plain_type(annotation)
 
 
 def _problem(error: ErrorDetails, model: type[BaseModel], key: Key) -> str:
@@ -147,9 +155,20 @@ def _problem(error: ErrorDetails, model: type[BaseModel], key: Key) -> str:
         return f"must have {limit} characters at most, the limit of an interface's name (interfaces are so named){told}"
     if kind == "string_pattern_mismatch":
         return _PATTERNS.get(str(context["pattern"]), error["msg"]) + told
+    if (address := _ADDRESSES.get(_type_at(model, key))) is not None:
+        return address + told
     if kind == "value_error":
         return error["msg"].removeprefix("Value error, ")
     return _KINDS.get(kind, error["msg"][:1].lower() + error["msg"][1:]) + told
+
+
+def validate(model: type[_Table], document: Document) -> _Table:
+    """Return *document* as a *model*; raise ValidationError.
+
+    It goes through JSON, because only there pydantic is strict about what TOML tells apart ("1", 1, 1.0, true), and
+    still takes text for an address and an array for a tuple.
+    """
+    return model.model_validate_json(json.dumps(document, default=str), strict=True)
 
 
 def schema_faults(error: ValidationError, model: type[BaseModel], *, rename: Mapping[str, str] = {}) -> list[Fault]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from testbed.change import Edit, apply_edits, edits_of
 from testbed.errors import SpecError
-from testbed.faults import Fault, Sources, path_source, raise_faults, schema_faults, suggest
+from testbed.faults import Fault, Sources, path_source, raise_faults, schema_faults, suggest, validate
 from testbed.places import find_topology, scenario_id
 from testbed.references import topology_faults
 from testbed.scenario import Change, Scenario
@@ -79,7 +79,7 @@ def _scenario_document(path: Path) -> Document:
 
 def _valid_scenario(document: Document, sources: Sources) -> Scenario:
     try:
-        return Scenario.model_validate(document)
+        return validate(Scenario, document)
     except ValidationError as error:
         raise_faults(schema_faults(error, Scenario), sources)
         raise
@@ -90,7 +90,7 @@ def _read_topology(path: Path, edits: Sequence[Edit]) -> Topology:
     document = apply_edits(document, edits, Topology)
     sources.of.update({edit.key: edit.source for edit in edits})
     try:
-        topology = Topology.model_validate(document)
+        topology = validate(Topology, document)
     except ValidationError as error:
         raise_faults(schema_faults(error, Topology, rename=_FILE_NAMES), sources)
         raise

@@ -63,7 +63,7 @@ def exchange(flow: LegFlow, simulator: Simulator) -> tuple[Walk, Walk | None]:
 
 
 def _knock(flow: LegFlow, refused: Walk, simulator: Simulator) -> Walk:
-    """Let the other end send too, as ICE checks do: firewalls that then know the flow let it pass (RFC 8445 section 7)."""
+    """Let the other end send too, as ICE checks do (RFC 8445): firewalls that then know the flow let it pass."""
     other = simulator.owner(flow.packet.destination)
     if other is None:
         return refused
