@@ -4,7 +4,7 @@ What the agents are told (the plan's jobs) comes first: a user's server, the Edg
 the relay of a conference. Only where no job tells is an address chosen here, and then the note says so.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
@@ -17,7 +17,7 @@ from testbed.scenario import Leg, Scenario
 from testbed.topology import Topology
 
 TURN_PORT: Final = 3478
-SIP_PORT: Final = 5061
+SIP_PORT: Final = 5060
 EPHEMERAL_PORT: Final = 49152
 "First port of Linux's usual range for clients that are given none."
 
@@ -57,7 +57,6 @@ class LegFlows:
         self._parties = scenario.parties
         self._plan = plan
         self._simulator = simulator
-        self._jobs = {job.name: job for job in plan.jobs}
 
     def of(self, leg: Leg) -> LegFlow:
         """Return the flow that stands for *leg*; raise CannotTell."""
@@ -74,11 +73,16 @@ class LegFlows:
 
     def _signaling(self, leg: Leg) -> LegFlow:
         for opener, server, backwards in ((leg.from_, leg.to, False), (leg.to, leg.from_, True)):
-            if opener in self._parties and opener in self._jobs:
-                target = _target(self._jobs[opener].arguments.get("server"))
-                return self._towards(self.nodes(opener)[0], self.nodes(server), target, backwards, f"{opener}'s server")
-        listening = self._listening(self.nodes(leg.to))
-        return self._towards(self.nodes(leg.from_)[0], self.nodes(leg.to), listening, False, f"{leg.to}'s SIP address")
+            for job in self._jobs_of(opener):
+                for target in _targets(job.arguments):
+                    if self._owner(target.address) in self.nodes(server):
+                        return self._towards(job.node, self.nodes(server), target, backwards, "")
+        opener, server, backwards = (leg.to, leg.from_, True) if leg.to in self._parties else (leg.from_, leg.to, False)
+        told = next((target for job in self._jobs_of(opener) for target in _targets(job.arguments)), None)
+        fallback = told or Target(
+            self._address(self.nodes(server)[0], seen_from=self.nodes(opener)[0]), SIP_PORT, "tcp"
+        )
+        return self._towards(self.nodes(opener)[0], self.nodes(server), fallback, backwards, f"{opener}'s server")
 
     def _media(self, leg: Leg) -> LegFlow:
         ends = ((leg.from_, leg.to, False), (leg.to, leg.from_, True))
@@ -142,18 +146,11 @@ class LegFlows:
     def _is_edge(self, name: str) -> bool:
         return name not in self._parties and ("edge" in self._programs(name) or name.endswith("-edge"))
 
-    def _listening(self, nodes: tuple[str, ...]) -> Target | None:
-        for job in self._jobs_at(nodes):
-            for listen in job.arguments.get("listen") or (job.arguments.get("access_edge") or {}).get("listen") or ():
-                address = self._address(job.node, seen_from=job.node)
-                return Target(address, int(listen.get("port", SIP_PORT)), listen.get("transport", "tcp"))
-        return None
-
     def _relay_of(self, name: str) -> Target | None:
         """Return the TURN address that a party or server was given."""
-        if name in self._parties and name in self._jobs:
-            return self._relay_of_party(self._jobs[name])
-        for job in self._jobs_at(self.nodes(name)):
+        for job in self._jobs_of(name):
+            if name in self._parties:
+                return self._relay_of_party(job)
             relay = job.arguments.get("relay")
             if isinstance(relay, dict):
                 return Target(IPv4Address(relay["address"]), int(relay.get("udp_port", TURN_PORT)), "udp")
@@ -166,11 +163,15 @@ class LegFlows:
             if relays and uri in turn:
                 protocol: Protocol = client.arguments.get("turn_transport", "udp")
                 relay = relays[int(turn[uri])]
-                return Target(IPv4Address(relay["address"]), int(relay[f"{protocol}_port"]), protocol)
+                side = "internal_address" if client.arguments.get("relay_side") == "internal" else "address"
+                return Target(IPv4Address(relay[side]), int(relay[f"{protocol}_port"]), protocol)
         return None
 
-    def _jobs_at(self, nodes: Iterable[str]) -> list[Job]:
-        return [job for node in nodes for job in self._plan.jobs if job.node == node]
+    def _jobs_of(self, name: str) -> list[Job]:
+        """Return the jobs of a party, or of all nodes that a role or node's name means."""
+        if name in self._parties:
+            return [job for job in self._plan.jobs if job.name == name]
+        return [job for node in self.nodes(name) for job in self._plan.jobs if job.node == node]
 
     def _relay_port(self, node: str) -> int:
         ranges = [pool.relay_ports for pool in self._topology.pools.values() if node in pool.roles.get("edge", ())]
@@ -184,7 +185,13 @@ class LegFlows:
         return int(ports.partition("-")[0]) if ports else EPHEMERAL_PORT
 
 
-def _target(server: Any) -> Target | None:
-    if not isinstance(server, dict):
-        return None
-    return Target(IPv4Address(server["address"]), int(server["port"]), server.get("transport", "tcp"))
+def _targets(arguments: Any) -> Iterator[Target]:
+    """Yield every SIP server that a job's arguments name, wherever in them: {"address", "port", "transport"}."""
+    if isinstance(arguments, list | tuple):
+        for one in arguments:
+            yield from _targets(one)
+    elif isinstance(arguments, dict):
+        if {"address", "port", "transport"} <= arguments.keys():
+            yield Target(IPv4Address(arguments["address"]), int(arguments["port"]), arguments["transport"])
+        for one in arguments.values():
+            yield from _targets(one)

@@ -77,7 +77,7 @@ def _step(packet: Packet, step: Step) -> Packet:
 
 def _describe(packet: Packet, out: Walk) -> str:
     sender = f"{packet.source}:{packet.source_port}"
-    nat = f" (as {out.packet.source})" if out.packet.source != packet.source else ""
+    nat = f" (source NAT, to {out.packet.source} for one)" if out.packet.source != packet.source else ""
     return f"{packet.protocol} {sender}{nat} -> {packet.destination}:{packet.destination_port}"
 
 

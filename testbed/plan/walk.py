@@ -217,7 +217,7 @@ class Simulator:
             name = "NO_SESSION_ON_RETURN" if at.packet.step is Step.ANSWER else "HALF_SEEN_FLOW"
             return at.end(name, rule="invalid")
         decision = decide(firewall, arrives_by=entrance, leaves_by=entry.interface, probe=_probe(at.packet))
-        if decision.accepted:
+        if decision.accepted or (not firewall.stateful and _is_mirrored(firewall, at.packet, entrance, entry)):
             return None
         is_answer = at.packet.step is Step.ANSWER and firewall.stateful
         return at.end("NO_SESSION_ON_RETURN" if is_answer else "DENIED_BY_RULE", rule=decision.rule)
@@ -242,6 +242,13 @@ def _tracks(firewall: Firewall) -> bool:
 
 def _probe(packet: Packet) -> Probe:
     return Probe(packet.protocol, packet.source, packet.destination, packet.source_port, packet.destination_port)
+
+
+def _is_mirrored(firewall: Firewall, packet: Packet, entrance: str, entry: Entry) -> bool:
+    """Whether a stateless policy lets *packet* through as an answer: its accepting rules hold both ways."""
+    accepting = {name: rule for name, rule in firewall.rules.items() if rule.action == "accept"}
+    policy = firewall.model_copy(update={"rules": accepting})
+    return decide(policy, arrives_by=entry.interface, leaves_by=entrance, probe=_probe(packet.answer())).accepted
 
 
 def _translated(firewall: Firewall, packet: Packet, hop: Adjacent) -> IPv4Address:
