@@ -1,9 +1,10 @@
 """Front End: registrar, proxy and source of relay credentials of one pool. A user's signaling always goes to its home Front End.
 
-Job: `{"domains", "users": {uri: password}, "listen": [{"transport", "port"}], "relay_secret", "relays": [{"address", "internal_address",
-"udp_port", "tcp_port"}], "relay_of": {uri: index}?, "routes": [{"match": regex, "next": {"address", "port", "transport"}}], "sip_t1_ns",
-"challenge_calls": bool?}`. `match` must match the user part or the host of the Request-URI as a whole; the first that does counts. Users
-that `relay_of` does not name are given the relays in turn, in the order of their URIs.
+Job: `{"domains", "users": {uri: password}, "listen": [{"transport", "port"}], "relay_secret", "relays":
+[{"address", "internal_address", "udp_port", "tcp_port"}], "relay_of": {uri: index}?, "routes": [{"match": regex,
+"next": {"address", "port", "transport"}}], "sip_t1_ns", "challenge_calls": bool?}`. `match` must match the user
+part or the host of the Request-URI as a whole; the first that does counts. Users that `relay_of` does not name are
+given the relays in turn, in the order of their URIs.
 """
 
 import json
@@ -18,7 +19,6 @@ from sipmessage import URI, Request
 
 from agents.sip.core import hop_of
 from agents.sip.digest import Authenticator
-from agents.sip.errors import TransportFailure
 from agents.sip.hop import Hop, Listen
 from agents.sip.message import make_response, set_body, uri_of
 from agents.sip.proxy import Proxy, Target
@@ -220,13 +220,9 @@ def target_of(binding: Binding[Flow]) -> Target:
 
 
 async def main(job: Mapping[str, Any], commands: AsyncIterator[dict[str, Any]], say: Say) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop. Raises TransportFailure if a port is taken, ValueError for a wrong job."""
     front_end = FrontEnd(job, say)
-    try:
-        await front_end.start()
-    except TransportFailure as problem:
-        say({"type": "error", "what": str(problem)})
-        raise
+    await front_end.start()
     try:
         say({"type": "ready"})
         async for command in commands:

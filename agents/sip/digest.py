@@ -1,6 +1,7 @@
 """HTTP digest authentication as SIP uses it (RFC 3261 section 22, RFC 2617, RFC 7616, RFC 8760): MD5 and SHA-256, qop=auth.
 
-The parameters are read here and not by `sipmessage`, which splits at every comma and so cannot read `qop="auth,auth-int"`.
+The parameters are read here and not by `sipmessage`, which splits at every comma and so cannot read
+`qop="auth,auth-int"`.
 """
 
 import hashlib

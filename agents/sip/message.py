@@ -1,7 +1,8 @@
 """SIP messages as values: reading, checking, building. The grammar is the `sipmessage` library's; what it leaves out is here.
 
-A message that `parse_message` returns has every header field that the layers above look at, well formed, so they need no try blocks.
-Header values that are passed on (Via, Record-Route, To, From ...) stay as they came: parsing and printing them again is not lossless.
+A message that `parse_message` returns has every header field that the layers above look at, well formed, so they
+need no try blocks. Header values that are passed on (Via, Record-Route, To, From ...) stay as they came: parsing
+and printing them again is not lossless.
 """
 
 import re

@@ -1,8 +1,9 @@
 """What a proxy does to a message (RFC 3261 section 16), without I/O: checks, Route and Record-Route, and flow tokens.
 
-A proxy here is on the way of a whole call: it puts two Record-Route values into an INVITE, one for each side (RFC 5658), because the two sides
-may have different addresses and transports. Each names, signed, the flow on its side (RFC 5626 section 5.3), so that a later request reaches
-a client behind a NAT or firewall over the connection that the client itself opened.
+A proxy here is on the way of a whole call: it puts two Record-Route values into an INVITE, one for each side (RFC
+5658), because the two sides may have different addresses and transports. Each names, signed, the flow on its side
+(RFC 5626 section 5.3), so that a later request reaches a client behind a NAT or firewall over the connection that
+the client itself opened.
 """
 
 import hashlib

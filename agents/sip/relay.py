@@ -1,13 +1,13 @@
 """Relay credentials by SIP: what a client asks its Front End for before it can use the A/V Edge (the role MRAS plays).
 
-The request is `SERVICE sip:mras@<domain>` with the body `{"conference": "<SIP URI>"}` for a guest, empty for a user of the pool
-(who answers the digest challenge). The answer's body is JSON (`application/json`):
+The request is `SERVICE sip:mras@<domain>` with the body `{"conference": "<SIP URI>"}` for a guest, empty for a user
+of the pool (who answers the digest challenge). The answer's body is JSON (`application/json`):
 
     {"username": "<expiry>:<user>", "password": "<base64>", "expires_s": 28800,
      "relay": {"address": "198.51.100.7", "internal_address": "10.0.0.7", "udp_port": 3478, "tcp_port": 443}}
 
-`username` and `password` are coturn's time-limited credentials (`use-auth-secret`): the expiry is in UNIX seconds, and the password is
-base64(HMAC-SHA1(shared secret, username)).
+`username` and `password` are coturn's time-limited credentials (`use-auth-secret`): the expiry is in UNIX seconds,
+and the password is base64(HMAC-SHA1(shared secret, username)).
 """
 
 import base64

@@ -1,7 +1,7 @@
 """The asyncio shell around the transactions: hands messages between network, transactions and their users, and runs the timers.
 
-What it does itself is the matching of messages to transactions (RFC 3261 section 17), Via on the way out and in (section 18), and the answer to
-CANCEL (section 9.2), which is the same for a user agent and for a proxy.
+What it does itself is the matching of messages to transactions (RFC 3261 section 17), Via on the way out and in
+(section 18), and the answer to CANCEL (section 9.2), which is the same for a user agent and for a proxy.
 """
 
 import asyncio

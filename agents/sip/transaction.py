@@ -1,9 +1,10 @@
 """SIP transactions (RFC 3261 section 17, mended by RFC 6026) as four state tables, without I/O and without a clock.
 
-A transaction is told what happens and when (`now_ns`), and returns what to do. Each table row reads
-`(state, event): (next state, what to do in order)`; a pair that is not in the table is ignored, as the RFC says for retransmissions and late
-timers. Two rules for whoever edits a table: entering a state starts the timers of `_TIMERS_OF` and stops all others that the new state does
-not list; and `Do.REPEAT` is the only thing that starts timers A, E and G again.
+A transaction is told what happens and when (`now_ns`), and returns what to do. Each table row reads `(state,
+event): (next state, what to do in order)`; a pair that is not in the table is ignored, as the RFC says for
+retransmissions and late timers. Two rules for whoever edits a table: entering a state starts the timers of
+`_TIMERS_OF` and stops all others that the new state does not list; and `Do.REPEAT` is the only thing that starts
+timers A, E and G again.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,10 @@
 """UDP and TCP for SIP, on asyncio: sockets, connections and their reuse. The only module of this package that touches sockets.
 
-A `Flow` is what a message came over or goes out on: for UDP the local socket and the remote address, for TCP the connection. Answers
-go back over the flow of their request, and a server reaches a registered client over the flow of its registration (RFC 5626), because firewalls
-let nothing else through. A server on "0.0.0.0" has one UDP socket for each of its addresses, so that an answer leaves from the address the
-request was sent to, whatever the routing table prefers.
+A `Flow` is what a message came over or goes out on: for UDP the local socket and the remote address, for TCP the
+connection. Answers go back over the flow of their request, and a server reaches a registered client over the flow
+of its registration (RFC 5626), because firewalls let nothing else through. A server on "0.0.0.0" has one UDP socket
+for each of its addresses, so that an answer leaves from the address the request was sent to, whatever the routing
+table prefers.
 """
 
 import asyncio

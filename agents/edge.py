@@ -1,0 +1,247 @@
+"""Edge server: the A/V Edge is Debian's coturn, run as a child; the Access Edge is a SIP proxy between outside and the pool's Front End.
+
+Job: `{"external_address", "internal_address", "relay_ports": "50000-59999", "relay_secret", "realm", "udp_port"?,
+"tcp_port"?, "access_edge": {"listen": [{"transport", "port"}], "next": {"address", "port", "transport"}, "routes":
+[...]?} | null, "sip_t1_ns"?}`. coturn listens at both addresses and relays at the external one only, so servers
+inside have a relayed address that the world can reach. `routes`, written as a Front End's, are for requests that
+the pool sends out through this Edge.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sipmessage import Request
+
+from agents.front_end import Say, StaticRoute
+from agents.sip.hop import Hop, Listen
+from agents.sip.proxy import Proxy, Target
+from agents.sip.proxying import Refusal
+from agents.sip.stack import ServerTransaction, Stack
+from agents.sip.transaction import Timing
+from agents.sip.transport import Flow, SocketNetwork
+
+READY_LIMIT_S = 15.0
+_PROBE_INTERVAL_S = 0.1
+_MAGIC_COOKIE = 0x2112A442
+_BINDING_REQUEST, _BINDING_SUCCESS = 0x0001, 0x0101
+
+
+class EdgeFailure(Exception):
+    """The Edge cannot serve; the message is one line."""
+
+
+def turnserver_configuration(job: Mapping[str, Any], directory: Path) -> str:
+    """Return coturn's configuration file; *directory* is for what it writes. Raises ValueError where the job is wrong."""
+    low, dash, high = str(job["relay_ports"]).partition("-")
+    if not (low.isdecimal() and (high.isdecimal() or not dash)):
+        raise ValueError(f"relay_ports must be like '50000-59999', not {job['relay_ports']!r}")
+    external, tcp_port = str(job["external_address"]), int(job.get("tcp_port", 443))
+    addresses = _listening_addresses(job)
+    lines = [
+        f"listening-port={int(job.get('udp_port', 3478))}",
+        *(f"listening-ip={address}" for address in addresses),
+        *(f"aux-server={address}:{tcp_port}" for address in addresses),
+        f"relay-ip={external}",
+        f"min-port={low}",
+        f"max-port={high or low}",
+        f"realm={job['realm']}",
+        "lt-cred-mech",
+        "use-auth-secret",
+        f"static-auth-secret={job['relay_secret']}",
+        "fingerprint",
+        "no-multicast-peers",
+        "no-cli",
+        "no-tls",
+        "no-dtls",
+        "no-rfc5780",
+        "no-software-attribute",
+        "no-dynamic-ip-list",
+        "no-dynamic-realms",
+        "relay-threads=1",
+        f"userdb={directory / 'turndb'}",
+        f"pidfile={directory / 'turnserver.pid'}",
+        "log-file=stdout",
+        "simple-log",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _listening_addresses(job: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys([str(job["external_address"]), str(job.get("internal_address") or job["external_address"])]))
+
+
+class TurnServer:
+    """coturn as a child in our network namespace."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        """Read the job; raise ValueError where it is wrong."""
+        self._directory = tempfile.TemporaryDirectory(prefix="edge-")
+        self._configuration = turnserver_configuration(job, Path(self._directory.name))
+        self._endpoints = [(address, int(job.get("udp_port", 3478))) for address in _listening_addresses(job)]
+        self._process: asyncio.subprocess.Process | None = None
+        self._last_lines: deque[str] = deque(maxlen=5)
+
+    async def start(self) -> None:
+        """Start it; return when it answers STUN at each address. Raises EdgeFailure."""
+        program = shutil.which("turnserver")
+        if program is None:
+            raise EdgeFailure("turnserver is not installed (Debian package coturn)")
+        path = Path(self._directory.name) / "turnserver.conf"
+        path.write_text(self._configuration)
+        self._process = await asyncio.create_subprocess_exec(
+            program, "-c", str(path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=self._directory.name,
+        )  # fmt: skip
+        self._log = asyncio.create_task(self._follow_log(self._process))
+        died = asyncio.create_task(self.died())
+        answers = asyncio.create_task(self._all_answer())
+        try:
+            await asyncio.wait({died, answers}, timeout=READY_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+            if died.done():
+                raise EdgeFailure(died.result())
+            if not answers.done():
+                raise EdgeFailure(f"turnserver answers no STUN within {READY_LIMIT_S:g} s: {' | '.join(self._last_lines)}")
+            answers.result()
+        finally:
+            for task in (died, answers):
+                task.cancel()
+
+    async def _all_answer(self) -> None:
+        await asyncio.gather(*(stun_answers(*endpoint) for endpoint in self._endpoints))
+
+    async def died(self) -> str:
+        """Wait until the child ends, which it should not; return what to say about it."""
+        assert self._process is not None
+        await self._process.wait()
+        await self._log
+        return f"turnserver ended with status {self._process.returncode}: {' | '.join(self._last_lines)}"
+
+    async def stop(self) -> None:
+        """End the child and remove its files."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        if self._process is not None:
+            await self._log
+        self._directory.cleanup()
+
+    async def _follow_log(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            self._last_lines.append(line.decode(errors="replace").strip())
+
+
+class _Probe(asyncio.DatagramProtocol):
+    def __init__(self, transaction_id: bytes) -> None:
+        self._transaction_id = transaction_id
+        self.answered = asyncio.Event()
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        if data[:2] == struct.pack("!H", _BINDING_SUCCESS) and data[8:20] == self._transaction_id:
+            self.answered.set()
+
+    def error_received(self, exc: Exception) -> None:
+        """Nobody listens yet (ICMP port unreachable): ask again."""
+
+
+async def stun_answers(address: str, port: int) -> None:
+    """Send STUN binding requests (RFC 8489) until one is answered; the caller sets the limit."""
+    transaction_id = secrets.token_bytes(12)
+    loop = asyncio.get_running_loop()
+    # A socket is connected, so that a refusal is seen, and bound by the kernel to an address that reaches the server.
+    transport, probe = await loop.create_datagram_endpoint(lambda: _Probe(transaction_id), remote_addr=(address, port))
+    try:
+        while not probe.answered.is_set():
+            transport.sendto(struct.pack("!HHI", _BINDING_REQUEST, 0, _MAGIC_COOKIE) + transaction_id)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PROBE_INTERVAL_S):
+                    await probe.answered.wait()
+    finally:
+        transport.close()
+
+
+class AccessEdge:
+    """The SIP proxy at the border of a pool: what comes from outside goes to the Front End, the home server of its users."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        """Read the job; raise ValueError where it is wrong."""
+        access = job["access_edge"]
+        self._front_end = Hop.from_json(access["next"])
+        self._routes = [StaticRoute.from_json(route) for route in access.get("routes", ())]
+        self._inside = str(job.get("internal_address") or "")
+        self._has_two_sides = self._inside not in ("", str(job["external_address"]))
+        self._listens = [Listen.from_json(listen) for listen in access["listen"]]
+        self._stack = Stack(SocketNetwork(), timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))))
+        self._proxy = Proxy(self._stack, self._route, listens=self._listens)
+        self._stack.on_request = self._take_request
+
+    async def start(self) -> None:
+        """Open the ports. Raises TransportFailure."""
+        await self._stack.start(self._listens)
+
+    async def stop(self) -> None:
+        """Close everything."""
+        await self._stack.stop()
+
+    def _take_request(self, transaction: ServerTransaction) -> None:
+        request = transaction.request
+        if request.method == "OPTIONS" and self._proxy.is_own(request.uri) and not request.headers.get("Route"):
+            transaction.answer(200)
+            return
+        with_path = request.method == "REGISTER" and not self._is_inside(transaction.flow)
+        self._stack.spawn(self._proxy.forward(transaction, with_path=with_path))
+
+    def _is_inside(self, flow: Flow) -> bool:
+        return flow.remote[0] == self._front_end.address or (self._has_two_sides and flow.local[0] == self._inside)
+
+    def _route(self, request: Request, flow: Flow) -> Target | Refusal:
+        if not self._is_inside(flow):
+            return Target(self._front_end)
+        route = next((route for route in self._routes if route.takes(request.uri)), None)
+        return Refusal(404) if route is None else Target(route.next)
+
+
+async def main(job: Mapping[str, Any], commands: AsyncIterator[dict[str, Any]], say: Say) -> None:
+    """Serve until told to stop. Raises EdgeFailure (also when coturn dies), TransportFailure, ValueError for a wrong job."""
+    turn_server = TurnServer(job)
+    access_edge = AccessEdge(job) if job.get("access_edge") else None
+    try:
+        await turn_server.start()
+        if access_edge is not None:
+            await access_edge.start()
+        say({"type": "ready"})
+        await _serve(turn_server, commands)
+    finally:
+        if access_edge is not None:
+            await access_edge.stop()
+        await turn_server.stop()
+    say({"type": "result"})
+
+
+async def _serve(turn_server: TurnServer, commands: AsyncIterator[dict[str, Any]]) -> None:
+    stopped = asyncio.create_task(_stop_command(commands))
+    died = asyncio.create_task(turn_server.died())
+    try:
+        await asyncio.wait({stopped, died}, return_when=asyncio.FIRST_COMPLETED)
+        if died.done():
+            raise EdgeFailure(died.result())
+        stopped.result()
+    finally:
+        for task in (stopped, died):
+            task.cancel()
+
+
+async def _stop_command(commands: AsyncIterator[dict[str, Any]]) -> None:
+    async for command in commands:
+        if command.get("do") == "stop":
+            return
