@@ -21,7 +21,7 @@ def program_path(program: str, package: str) -> str:
 async def output_of(
     what: str, command: Sequence[str], *, lines: Sequence[str] = (), fds: Sequence[int] = ()
 ) -> str:
-    """Run *command* with *lines* on its standard input; return what it writes, or raise RigError "*what*: its words"."""
+    """Run *command* with *lines* on its standard input; return what it writes, or raise RigError."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         pass_fds=tuple(fds),

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -69,6 +70,13 @@ def _attributes(content: bytes) -> dict[int, bytes]:
 
 
 def _packet_of(content: bytes) -> LoggedPacket:
+    try:
+        return _packet_from(content)
+    except (KeyError, IndexError, struct.error) as error:
+        raise ValueError(f"not a message of NFLOG: {error!r}") from error
+
+
+def _packet_from(content: bytes) -> LoggedPacket:
     attributes = _attributes(content[4:])
     hook = attributes[_ATTR_HEADER][2]
 
@@ -94,7 +102,7 @@ def _packet_of(content: bytes) -> LoggedPacket:
 def parse_messages(datagram: bytes) -> Iterator[LoggedPacket | OSError | None]:
     """Yield what one netlink datagram holds: a packet, an acknowledgement (None), or the error the kernel answers with.
 
-    Raise ValueError or KeyError for bytes that are none of these.
+    Raise ValueError for bytes that are none of these.
     """
     at = 0
     while at + _message_head.size <= len(datagram):
@@ -105,7 +113,7 @@ def parse_messages(datagram: bytes) -> Iterator[LoggedPacket | OSError | None]:
         if kind == _PACKET:
             yield _packet_of(body)
         elif kind == _NLMSG_ERROR:
-            (number,) = struct.unpack_from("=i", body)
+            number = int.from_bytes(body[:4], sys.byteorder, signed=True)
             yield OSError(-number, os.strerror(-number)) if number else None
         at += (length + 3) & ~3
 

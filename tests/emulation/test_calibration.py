@@ -1,0 +1,35 @@
+"""Shaped links do what their shape says, on a real kernel."""
+
+import asyncio
+
+import pytest
+
+from testbed.emulation import links
+from testbed.emulation.calibration import Row, calibrate
+
+pytestmark = pytest.mark.emulation
+
+
+def table(rows: list[Row]) -> str:
+    return "\n".join(f"{x.what}: {x.configured} configured, {x.achieved} achieved ± {x.tolerance} {x.unit}" for x in rows)
+
+
+def wrong(rows: list[Row]) -> list[Row]:
+    return [x for x in rows if not x.ok]
+
+
+def test_the_wire_achieves_what_is_configured() -> None:
+    rows = calibrate("wire")
+    if missed := wrong(rows):
+        # A time slice stolen by another job moves a median once; a wrong link is wrong twice.
+        again = {x.what: x for x in calibrate("wire")}
+        missed = [x for x in missed if not again[x.what].ok]
+    assert not missed, table(missed)
+    assert len({x.what for x in rows}) == len(rows) == 17
+
+
+def test_netem_achieves_what_is_configured() -> None:
+    if asyncio.run(links.choose_backend()) != "netem":
+        pytest.skip("this kernel has no netem; benchmarks/uml_netem.sh tries it in a kernel that has")
+    missed = wrong(calibrate("netem"))
+    assert not missed, table(missed)
