@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from testbed.plan.addresses import interfaces, netlink_routes, owners
 from testbed.plan.adjacency import Adjacency
-from testbed.plan.bgp import connected_prefixes, converge, static_routes
+from testbed.plan.bgp import active_static_routes, connected_prefixes, converge, static_routes
 from testbed.plan.firewall import iptables_text
 from testbed.plan.jobs import SIP_PORTS, Jobs
 from testbed.plan.model import End, LinkPlan, NodePlan, Plan, RouteFact
@@ -30,7 +30,7 @@ def make_plan(spec: Spec, *, duration_ns: int, seed: int) -> Plan:
         seed=seed,
         nodes=tuple(_nodes(topology, adjacency)),
         links=tuple(_links(topology)),
-        converged=tuple(_facts(topology)),
+        converged=tuple(_facts(topology, adjacency)),
         jobs=jobs.jobs(),
         calls=jobs.calls(),
         roles=_roles(spec),
@@ -82,10 +82,12 @@ def _links(topology: Topology) -> Iterator[LinkPlan]:
         )
 
 
-def _facts(topology: Topology) -> Iterator[RouteFact]:
-    """Yield, for every speaker, each route that BGP must give it, and each announced prefix that it must not have."""
+def _facts(topology: Topology, adjacency: Adjacency) -> Iterator[RouteFact]:
+    """Yield, for every speaker, each route that BIRD must give it, and each announced prefix that it must not have."""
     announced = list(dict.fromkeys(each.prefix for each in topology.announcements.values()))
     for node, routes in converge(topology).items():
+        for prefix, neighbour in active_static_routes(topology, adjacency, node).items():
+            yield RouteFact(node=node, prefix=str(prefix), via=str(adjacency.between(node, neighbour).peer_address.ip))
         for prefix, route in routes.items():
             if route.via is not None:
                 yield RouteFact(node=node, prefix=str(prefix), via=str(route.via))
