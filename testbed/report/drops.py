@@ -1,14 +1,8 @@
-"""What firewalls dropped, per firewall and rule, counted from `dropped.pcapng`."""
+"""What firewalls dropped, per firewall and rule."""
 
-import re
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
-from testbed.analysis.pcapng import CaptureError, read_blocks
-
-_RULE: Final = re.compile(r"(?:^|\s)rule=(\S+)")
+from testbed.report.record import RuleDrops, VerdictFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,38 +10,29 @@ class NodeDrops:
     """Packets that one firewall dropped."""
 
     node: str
-    rules: tuple[tuple[str, int], ...]
-    "Rule and packets, most packets first."
+    rules: tuple[RuleDrops, ...]
+    "Most packets first."
 
     @property
     def packets(self) -> int:
         """Packets dropped here by all rules."""
-        return sum(packets for _, packets in self.rules)
+        return sum(rule.packets for rule in self.rules)
 
     @property
     def words(self) -> str:
         """The rules, as people read them."""
-        return ", ".join(f"rule {rule}: {packets}" for rule, packets in self.rules)
+        return ", ".join(f"rule {rule.rule}: {rule.packets}" for rule in self.rules)
 
 
-@dataclass(frozen=True, slots=True)
-class Drops:
-    """What `dropped.pcapng` holds."""
-
-    nodes: tuple[NodeDrops, ...]
-    problem: str | None
-    "Why the file could not be read, or not to its end."
-
-
-def read_drops(path: Path) -> Drops:
-    """Count drops; a file that cannot be read gives none and says why, for a page must not show that as no drops."""
-    try:
-        blocks = read_blocks(path)
-    except CaptureError as error:
-        return Drops((), str(error))
-    counts: dict[str, Counter[str]] = {}
-    for row, number in enumerate(blocks.interface):
-        match = _RULE.search(blocks.comment(row))
-        counts.setdefault(blocks.interfaces[number].name, Counter())[match[1] if match else "not named"] += 1
-    nodes = (NodeDrops(node, tuple(rules.most_common())) for node, rules in sorted(counts.items()))
-    return Drops(tuple(nodes), f"{path.name}: {blocks.damage}" if blocks.damage else None)
+def node_drops(verdict: VerdictFile | None) -> tuple[NodeDrops, ...] | None:
+    """Return the drops of each firewall that dropped; None, not empty, where nobody could look."""
+    if verdict is None or verdict.dropped is None or verdict.verdict == "ERROR":
+        return None
+    firewalls = dict.fromkeys(drops.firewall for drops in verdict.dropped)
+    return tuple(
+        NodeDrops(
+            firewall,
+            tuple(sorted((d for d in verdict.dropped if d.firewall == firewall), key=lambda d: (-d.packets, d.rule))),
+        )
+        for firewall in firewalls
+    )

@@ -104,7 +104,7 @@ def lay_out(
 ) -> Layout:
     """Place *nodes*, among them all ends of *links*, in boxes.
 
-    *empty* are segments (name, kind) drawn without nodes; *busy* are the links that carry something: they are kept level.
+    *empty* are segments (name, kind) drawn without nodes; *busy* are links that carry something: they are kept level.
     """
     graph = _graph(nodes, links)
     boxes = [_box(segment, graph) for segment in dict.fromkeys(node.segment for node in nodes)]
@@ -114,7 +114,7 @@ def lay_out(
 
 
 def _best_rows(boxes: list[Box], links: Sequence[LinkPlan], graph: _Graph, busy: frozenset[str]) -> dict[str, float]:
-    """Stack the boxes of each column in the order that keeps links between boxes levellest; put *boxes* in that order."""
+    """Put *boxes* in the order, within each column, that keeps links between them levellest; return each node's y."""
     between = [link for link in links if graph.nodes[link.a.node].segment != graph.nodes[link.b.node].segment]
     best: tuple[float, tuple[Box, ...]] | None = None
     columns = [[box for box in boxes if box.side == side] for side in ("left", "middle", "right")]

@@ -53,6 +53,10 @@ class Observed(FilePart):
 
     segments: tuple[str, ...] = ()
     links: tuple[LinkSeen, ...] = ()
+    forward: tuple[str, ...] = ()
+    "Links of the way that most packets took, in order, from the leg's start."
+    return_: tuple[str, ...] = Field(default=(), alias="return")
+    "... and from its end."
 
 
 class LegJudged(FilePart):
@@ -62,9 +66,10 @@ class LegJudged(FilePart):
     from_: str = Field(alias="from")
     to: str
     expected: Expected = Expected()
-    observed: Observed = Observed()
-    disposition: str | Document | None = None
+    observed: Observed = Observed.model_validate({})
+    disposition: str | None = None
     verdict: Verdict
+    reason: str | None = None
     evidence: tuple[str, ...] = ()
     predicted: Document | None = None
 
@@ -79,6 +84,18 @@ class CheckJudged(FilePart):
     evidence: tuple[str, ...] = ()
 
 
+class RuleDrops(FilePart):
+    """Packets that one rule of one firewall dropped."""
+
+    firewall: str
+    rule: str
+    packets: int
+    first: str | None = None
+    "The first of them, described."
+    frame: int | None = None
+    "Its frame in dropped.pcapng."
+
+
 class VerdictFile(FilePart):
     """`verdict.json`."""
 
@@ -90,6 +107,7 @@ class VerdictFile(FilePart):
     checks: tuple[CheckJudged, ...] = ()
     article: Document | None = None
     health: Document | None = None
+    dropped: tuple[RuleDrops, ...] | None = None
 
 
 class ScenarioEntry(FilePart):

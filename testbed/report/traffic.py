@@ -79,9 +79,15 @@ def scenario_traffic(record: ScenarioRecord, plan: Plan) -> Traffic:
     return Traffic(tuple(drawn), _actors(record.legs, plan), silent, tuple(kind for kind in silent if kind in unseen))
 
 
-def is_forbidden(leg: LegJudged, kind: str) -> bool:
-    """Tell whether *leg* must not touch a segment of this kind: named in `never`, or not in `crosses` at all."""
-    return kind in leg.expected.never or (bool(leg.expected.crosses) and kind not in leg.expected.crosses)
+def is_forbidden(leg: LegJudged, link: LinkPlan, plan: Plan) -> bool:
+    """Tell whether *leg* must not be on *link*: by the kind of its segment, or because another customer runs it."""
+    kind = link.segment_kind
+    if kind in leg.expected.never or (leg.expected.crosses and kind not in leg.expected.crosses):
+        return True
+    ends = {name for end in (leg.from_, leg.to) for name in plan.roles.get(end, (end,))}
+    at_home = {node.organisation for node in plan.nodes if node.name in ends and node.segment_kind == "customer"}
+    owner = next((node.organisation for node in plan.nodes if node.segment == link.segment), None)
+    return kind == "customer" and bool(at_home) and owner not in at_home
 
 
 class _Topology:
@@ -100,7 +106,7 @@ class _Topology:
         return self.plan.roles.get(role, (role,) if role in self.neighbours else ())
 
     def reach(self, start: Iterable[str], kinds: set[str] | None = None) -> tuple[Distances, dict[str, LinkPlan]]:
-        """Return how many links of these kinds (or of any) each node is from *start*, and by which link it is reached."""
+        """Return how many links (of these kinds) each node is from *start*, and by which link it is reached."""
         distances = dict.fromkeys(start, 0)
         by: dict[str, LinkPlan] = {}
         queue = deque(distances)
@@ -133,7 +139,7 @@ def _add_leg(leg: LegJudged, topology: _Topology, strands: dict[str, dict[str, S
             ahead, back = back, ahead
         strand.forward += ahead
         strand.backward += back
-        strand.forbidden |= is_forbidden(leg, link.segment_kind)
+        strand.forbidden |= is_forbidden(leg, link, topology.plan)
 
 
 def _runs_along(
@@ -141,17 +147,22 @@ def _runs_along(
 ) -> bool | None:
     """Tell whether the leg's forward packets run from the link's A to B; None where it cannot be told.
 
-    The predicted path, walked from its start, says so for its own links; for any other, forward is away from where
-    the leg starts and towards where it ends.
+    The way that was observed, walked from its start, says so for its own links, then the predicted one; for any other
+    link, forward is away from where the leg starts and towards where it ends.
     """
-    for path in topology.plan.predicted:
-        if (path.flow, path.from_, path.to) == (leg.flow, leg.from_, leg.to):
-            way = _walk(path.forward, topology.nodes_of(leg.from_), topology)
-            way_back = _walk(path.return_, topology.nodes_of(leg.to), topology)
-            if link.name in way:
-                return way[link.name] == link.a.node
-            if link.name in way_back:
-                return way_back[link.name] == link.b.node
+    ways = [(leg.observed.forward, leg.observed.return_)]
+    ways += [
+        (path.forward, path.return_)
+        for path in topology.plan.predicted
+        if (path.flow, path.from_, path.to) == (leg.flow, leg.from_, leg.to)
+    ]
+    for ahead, back in ways:
+        entered = _walk(ahead, topology.nodes_of(leg.from_), topology)
+        if link.name in entered:
+            return entered[link.name] == link.a.node
+        entered = _walk(back, topology.nodes_of(leg.to), topology)
+        if link.name in entered:
+            return entered[link.name] == link.b.node
     ends = (link.a.node, link.b.node)
     if any(end not in distance for end in ends for distance in (from_distance, to_distance)):
         return None

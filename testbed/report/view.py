@@ -9,7 +9,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from testbed.plan.model import LinkPlan, Plan, PredictedPath
-from testbed.report.drops import Drops, read_drops
+from testbed.report.drops import NodeDrops, node_drops
 from testbed.report.picture import draw_picture
 from testbed.report.record import CheckJudged, Document, LegJudged, LinkSeen, ScenarioRecord, read_events
 from testbed.report.summary import SummaryRow, segment_kinds
@@ -28,6 +28,8 @@ EVIDENCE_FILES: Final = (
 )
 EVENTS_SHOWN: Final = 80
 "More than that is a file to read, not a table."
+_NOT_TOLD: Final = ("type", "t_ns", "agent", "event", "line")
+"Keys of an event that are told apart from the rest, or by it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class ScenarioView:
     record: ScenarioRecord
     summary: SummaryRow
     picture: Markup | None
-    drops: Drops | None
+    drops: tuple[NodeDrops, ...] | None
+    "None where nobody could look."
     legs: tuple[LegView, ...]
     checks: tuple[CheckJudged, ...]
     relays: str | None
@@ -104,12 +107,12 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
     """Arrange everything known of a scenario."""
     identity = re.sub(r"[^a-z0-9]+", "-", record.name.lower()).strip("-")
     checks = record.verdict.checks if record.verdict else ()
-    drops = read_drops(record.directory / "dropped.pcapng") if "dropped.pcapng" in record.files else None
+    drops = node_drops(record.verdict)
     traffic = scenario_traffic(record, record.plan) if record.plan else None
     picture = None
     if record.plan and traffic:
-        nodes = drops.nodes if drops else ()
-        picture = Markup(draw_picture(record.plan, traffic, nodes, record.segments, identity=f"picture-{identity}"))
+        identity_of_picture = f"picture-{identity}"
+        picture = Markup(draw_picture(record.plan, traffic, drops or (), record.segments, identity=identity_of_picture))
     events = list(_events(record))
     health = (record.verdict.health if record.verdict else None) or (record.emulation or {}).get("health") or {}
     return ScenarioView(
@@ -120,8 +123,8 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
         drops=drops,
         legs=tuple(_leg_view(leg, record) for leg in record.legs),
         checks=checks,
-        relays=_check_value(checks, "relays"),
-        pair=_check_value(checks, "selected-pair"),
+        relays=_relays(checks),
+        pair=_selected_pairs(checks),
         degraded=_degraded(health),
         health=facts({key: value for key, value in health.items() if key not in ("degraded", "reasons")}),
         shapes=_shapes(record, [one.link for one in traffic.links] if traffic else []),
@@ -175,8 +178,22 @@ def _degraded(health: Document) -> tuple[str, ...]:
     return tuple(plain(reason) for reason in said) or ("over a limit of its health",)
 
 
-def _check_value(checks: tuple[CheckJudged, ...], name: str) -> str | None:
-    return next((plain(check.observed) for check in checks if check.check == name), None)
+def _relays(checks: tuple[CheckJudged, ...]) -> str | None:
+    """Return the numbers of relays on the media's ways, as the check saw them: {"alice -> carol": [2]} gives "2"."""
+    observed = next((check.observed for check in checks if check.check == "relays"), None)
+    if not isinstance(observed, dict):
+        return plain(observed) if observed is not None else None
+    return (
+        " or ".join(str(count) for count in sorted({count for counts in observed.values() for count in counts})) or None
+    )
+
+
+def _selected_pairs(checks: tuple[CheckJudged, ...]) -> str | None:
+    """Return the candidate types of the selected pairs: [["host", "host"]] gives "host–host"."""
+    observed = next((check.observed for check in checks if check.check == "selected-pair"), None)
+    if not isinstance(observed, list):
+        return plain(observed) if observed is not None else None
+    return ", ".join("–".join(pair) if isinstance(pair, list) else plain(pair) for pair in observed) or None
 
 
 def _leg_view(leg: LegJudged, record: ScenarioRecord) -> LegView:
@@ -189,8 +206,8 @@ def _leg_view(leg: LegJudged, record: ScenarioRecord) -> LegView:
         predicted=predicted,
         predicted_kinds=tuple(dict.fromkeys(str(kind_of[name]) for name in way if name in kind_of)),
         agrees=(leg.predicted or {}).get("agrees"),
-        hops=_hops(leg, predicted, {name: str(kind) for name, kind in kind_of.items()}),
-        disposition=_disposition(leg.disposition),
+        hops=_hops(leg, predicted, record.plan),
+        disposition=leg.disposition or "not measured",
     )
 
 
@@ -199,30 +216,28 @@ def _prediction(leg: LegJudged, plan: Plan | None) -> PredictedPath | None:
     return next((path for path in paths if (path.flow, path.from_, path.to) == (leg.flow, leg.from_, leg.to)), None)
 
 
-def _hops(leg: LegJudged, predicted: PredictedPath | None, kind_of: dict[str, str]) -> tuple[HopView, ...]:
+def _hops(leg: LegJudged, predicted: PredictedPath | None, plan: Plan | None) -> tuple[HopView, ...]:
+    links = {link.name: link for link in plan.links} if plan else {}
     seen = {one.link: one for one in leg.observed.links if one.packets}
-    ahead, back = (set(predicted.forward), set(predicted.return_)) if predicted else (set[str](), set[str]())
-    order = dict.fromkeys([*(predicted.forward if predicted else ()), *(predicted.return_[::-1] if predicted else ())])
+    ahead = predicted.forward if predicted else ()
+    back = predicted.return_ if predicted else ()
+    compare = predicted is not None and (leg.predicted or {}).get("agrees") is not True
     hops: list[HopView] = []
-    found = False
-    for name in (*order, *(link for link in seen if link not in order)):
-        one = seen.get(name)
-        differs = predicted is not None and (
-            (name in ahead) != bool(one and one.packets_forward) or (name in back) != bool(one and one.packets_return)
+    for name in dict.fromkeys([*ahead, *reversed(back), *seen]):
+        one, link = seen.get(name), links.get(name)
+        differs = (name in ahead, name in back) != (bool(one and one.packets_forward), bool(one and one.packets_return))
+        way = ("both ways" if name in back else "forward") if name in ahead else ("return" if name in back else "")
+        hops.append(
+            HopView(
+                link=name,
+                kind=link.segment_kind if link else (one.segment if one else None) or "",
+                predicted=way,
+                seen=one,
+                forbidden=bool(one and link and plan and is_forbidden(leg, link, plan)),
+                differs=compare and differs and not any(hop.differs for hop in hops),
+            )
         )
-        kind = kind_of.get(name) or (one.segment if one and one.segment else "")
-        way = "both ways" if name in ahead & back else "forward" if name in ahead else "return" if name in back else ""
-        hops.append(HopView(name, kind, way, one, one is not None and is_forbidden(leg, kind), differs and not found))
-        found = found or differs
     return tuple(hops)
-
-
-def _disposition(disposition: str | Document | None) -> str:
-    if isinstance(disposition, dict):
-        name = disposition.get("disposition") or disposition.get("name") or ""
-        rest = ", ".join(f"{key} {plain(value)}" for key, value in disposition.items() if value not in (name, None, ""))
-        return f"{name} ({rest})" if rest else str(name)
-    return disposition or "not measured"
 
 
 def _shapes(record: ScenarioRecord, links: list[LinkPlan]) -> tuple[ShapeView, ...]:
@@ -264,15 +279,15 @@ def shape_words(shape: LinkShape) -> str:
 def _events(record: ScenarioRecord) -> Iterator[EventView]:
     first_ns: int | None = None
     for line in read_events(record):
-        if line.get("type") not in ("agent", "event", "error"):
+        if line.get("type") not in ("agent", "error", "notice"):
             continue
         time_ns = line.get("t_ns")
         if first_ns is None and isinstance(time_ns, int):
             first_ns = time_ns
         after_s = (time_ns - first_ns) / 1e9 if isinstance(time_ns, int) and first_ns is not None else None
         said = {
-            key: value for key, value in line.items() if key not in ("type", "t_ns", "agent", "event", "local", "sdp")
+            key: value for key, value in line.items() if key not in _NOT_TOLD and not isinstance(value, dict | list)
         }
-        words = ", ".join(f"{key} {plain(value)}" for key, value in said.items() if not isinstance(value, dict | list))
-        name = line.get("event") or line.get("type")
-        yield EventView(after_s, str(line.get("agent", "")), f"{name}: {words}" if words else str(name))
+        name = str(line.get("event") or line.get("line") or line["type"])
+        words = ", ".join(f"{key} {plain(value)}" for key, value in said.items())
+        yield EventView(after_s, str(line.get("agent", "")), f"{name}: {words}" if words else name)

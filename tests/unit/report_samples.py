@@ -4,9 +4,9 @@ The packets are made up; which link, direction, segment and verdict goes with wh
 """
 
 import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,6 +153,13 @@ def _write_scenario(place: Path, sample: Sample) -> None:
         "legs": [_leg_document(leg) for leg in sample.legs],
         "checks": list(sample.checks),
         "article": sample.article,
+        "dropped": [
+            {"firewall": firewall, "rule": rule, "packets": packets, "first": "UDP 10.1.1.10:50004", "frame": 3}
+            for firewall, rules in sample.drops.items()
+            for rule, packets in rules.items()
+        ]
+        if sample.drops is not None
+        else None,
         "health": sample.health or {"degraded": False, "wire": {"lateness_ns": {"p99": 410_000}}},
     }
     (place / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
@@ -172,9 +179,8 @@ def _write_scenario(place: Path, sample: Sample) -> None:
         "emulation": {"format": 1, "capture": captured},
     }
     (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    (place / "capture.pcapng").write_bytes(pcapng({}))
-    if sample.drops is not None:
-        (place / "dropped.pcapng").write_bytes(pcapng(sample.drops))
+    for name in ("capture.pcapng", "dropped.pcapng"):
+        (place / name).touch()
 
 
 def scenario_document(sample: Sample) -> Document:
@@ -268,7 +274,7 @@ def walk_links(walk: str) -> list[str]:
     """Return the links of a walk over nodes, in order."""
     names = {frozenset(name.split("/")): _dashed(name) for group in LINKS.values() for name in group.split()}
     nodes = walk.split()
-    return [names[frozenset(pair)] for pair in zip(nodes, nodes[1:], strict=False)]
+    return [names[frozenset(pair)] for pair in pairwise(nodes)]
 
 
 def _dashed(link: str) -> str:
@@ -277,7 +283,7 @@ def _dashed(link: str) -> str:
 
 def _leg_document(leg: Leg) -> Document:
     kind_of = {_dashed(name): SEGMENTS[segment][0] for segment, names in LINKS.items() for name in names.split()}
-    ahead, back = walk_links(leg.walk), walk_links(leg.walk if leg.back is None else leg.back)
+    ahead, back = walk_links(leg.walk), walk_links(leg.walk)[::-1] if leg.back is None else walk_links(leg.back)
     order = dict.fromkeys([*ahead, *back]) if any(leg.packets) else {}
     seen = [
         {
@@ -295,36 +301,17 @@ def _leg_document(leg: Leg) -> Document:
         "from": leg.from_,
         "to": leg.to,
         "expected": {"crosses": list(leg.crosses), "never": list(leg.never)},
-        "observed": {"segments": list(dict.fromkeys(kind_of[link] for link in order)), "links": seen},
+        "observed": {
+            "segments": list(dict.fromkeys(kind_of[link] for link in order)),
+            "links": seen,
+            "forward": ahead if order else [],
+            "return": back if order else [],
+        },
         "disposition": leg.disposition,
         "verdict": leg.verdict,
         "evidence": list(leg.evidence) or [f"frame {812 + i} on link {link}" for i, link in enumerate(order)][:2],
-        "predicted": {"forward": predicted, "agrees": predicted == ahead == back},
+        "predicted": {"forward": predicted, "agrees": (predicted, predicted[::-1]) == (ahead, back)},
     }
-
-
-def pcapng(drops: dict[str, dict[str, int]]) -> bytes:
-    """Return a capture of raw packets, one interface a firewall, each packet with its rule as comment."""
-    blocks = [_block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))]
-    for name in drops or {"none": {}}:
-        blocks.append(
-            _block(1, struct.pack("<HHI", 101, 0, 0) + _option(2, name.encode()) + _option(9, b"\x09") + bytes(4))
-        )
-    for index, rules in enumerate(drops.values()):
-        for rule, packets in rules.items():
-            comment = f"rule={rule} hook=FORWARD in=core out=ce-inet".encode()
-            body = struct.pack("<IIIII", index, 0, 0, 20, 20) + bytes(20) + _option(1, comment) + bytes(4)
-            blocks += [_block(6, body)] * packets
-    return b"".join(blocks)
-
-
-def _option(code: int, value: bytes) -> bytes:
-    return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
-
-
-def _block(kind: int, body: bytes) -> bytes:
-    length = 12 + len(body)
-    return struct.pack("<II", kind, length) + body + struct.pack("<I", length)
 
 
 def _alice_signaling(**changed: Any) -> Leg:
@@ -337,8 +324,13 @@ def _alice_media(**changed: Any) -> Leg:
     return Leg("media", "alice", "online-edge", ER_PATH, ["internet"], **given)
 
 
-RELAYS = {"check": "relays", "expected": [1, 2], "observed": 2, "verdict": "PASS", "evidence": ["two allocations"]}
-PAIR = {"check": "selected-pair", "expected": None, "observed": ["relay", "relay"], "verdict": "PASS", "evidence": []}
+RELAYS = {
+    "check": "relays",
+    "expected": [1, 2],
+    "observed": {"alice -> carol": [2], "carol -> alice": [2]},
+    "verdict": "PASS",
+}
+PAIR = {"check": "selected-pair", "expected": None, "observed": [["relay", "relay"]], "verdict": "PASS"}
 BOTH_ER = {"signaling": {"alice": "expressroute"}, "media": {"alice": "expressroute"}}
 CAROL_LEGS = (
     Leg("signaling", "carol", "online-front-end", INTERNET_PATH, ["expressroute"], f"{HI} on-fe", packets=(13, 12)),
@@ -377,7 +369,7 @@ P2P_INTERNAL = Sample(
     drops={},
     checks=[
         {"check": "relays", "expected": [0], "observed": 0, "verdict": "PASS", "evidence": []},
-        {"check": "selected-pair", "expected": ["host", "host"], "observed": ["host", "host"], "verdict": "PASS"},
+        {"check": "selected-pair", "expected": ["host", "host"], "observed": [["host", "host"]], "verdict": "PASS"},
     ],
 )
 P2P_EXTERNAL = Sample(
@@ -450,7 +442,7 @@ UNCAPTURED = Sample(
         "reasons": ["wire lateness p99 7.2 ms is over 5 ms"],
         "wire": {"lateness_ns": {"p50": 220_000, "p99": 7_200_000, "max": 31_000_000}},
     },
-    checks=[{**RELAYS, "observed": 1, "evidence": ["one allocation"]}],
+    checks=[{**RELAYS, "observed": {"alice -> on-med": [1]}, "evidence": ["one allocation"]}],
 )
 FEDERATED = Sample(
     "online/p2p-federated",
