@@ -2,7 +2,7 @@
 
 Job: `{"domains", "users": {uri: password}, "listen": [{"transport", "port"}], "relay_secret", "relays":
 [{"address", "internal_address", "udp_port", "tcp_port"}], "relay_of": {uri: index}?, "routes": [{"match": regex,
-"next": {"address", "port", "transport"}}], "sip_t1_ns", "challenge_calls": bool?}`. `match` must match the user
+"next": {"address", "port", "transport"}}], "sip_t1_ns", "challenge_calls": bool?, "digest_algorithms": ["SHA-256", "MD5"]?}`. `match` must match the user
 part or the host of the Request-URI as a whole; the first that does counts. Users that `relay_of` does not name are
 given the relays in turn, in the order of their URIs.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from sipmessage import URI, Request
 
 from agents.sip.core import hop_of
-from agents.sip.digest import Authenticator
+from agents.sip.digest import ALGORITHMS, Authenticator
 from agents.sip.hop import Hop, Listen
 from agents.sip.message import make_response, set_body, uri_of
 from agents.sip.proxy import Proxy, Target
@@ -73,7 +73,10 @@ class FrontEnd:
         self._relay_of = {aor_of(URI.parse(uri)): int(index) for uri, index in job.get("relay_of", {}).items()}
         self._relay_secret = str(job.get("relay_secret", ""))
         self._challenges_calls = bool(job.get("challenge_calls", False))
-        self._authenticators = {domain: Authenticator(domain) for domain in self._domains}
+        algorithms = tuple(str(name).upper() for name in job.get("digest_algorithms", ("MD5",)))
+        if unknown := set(algorithms) - set(ALGORITHMS):
+            raise ValueError(f"digest_algorithms has {sorted(unknown)}; known are {', '.join(ALGORITHMS)}")
+        self._authenticators = {domain: Authenticator(domain, algorithms) for domain in self._domains}
         self._registrar: Registrar[Flow] = Registrar()
         self._stack = Stack(SocketNetwork(), timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))))
         self._proxy = Proxy(self._stack, self._route, listens=self._listens)

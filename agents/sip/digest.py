@@ -14,9 +14,8 @@ from typing import Final, Literal
 
 from agents.sip.errors import MalformedMessage
 
-Algorithm = Literal["MD5", "SHA-256"]
-
 _HASHES: Final = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+ALGORITHMS: Final = tuple(_HASHES)
 _PARAMETER: Final = re.compile(r'\s*([A-Za-z0-9_.!%*+`\'~-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]+)\s*(?:,|$)')
 _UNQUOTED: Final = frozenset({"algorithm", "nc", "qop", "stale"})
 
@@ -105,19 +104,22 @@ class Authenticator:
     """The server's side: makes challenges and checks credentials, without a store: a nonce carries its time, signed."""
 
     realm: str
+    algorithms: tuple[str, ...] = ("MD5",)
+    """Offered in this order, each in a header field of its own (RFC 8760 section 2.4). MD5 alone is what every client knows;
+    some take only the first challenge they see, so a longer list is for pools whose clients are known."""
     lifetime_ns: int = 300_000_000_000
     "How long a nonce is good; an older one is answered with stale=true."
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     def challenges(self, *, now_ns: int, is_stale: bool = False) -> list[str]:
-        """Return the challenges to send, the stronger first (RFC 8760 section 2.4)."""
+        """Return the challenges to send."""
         stale = {"stale": "true"} if is_stale else {}
         return [
             format_digest(
                 {"realm": self.realm, "nonce": self._nonce(now_ns), "algorithm": algorithm, "qop": "auth", **stale},
                 quote=("qop",),
             )
-            for algorithm in ("SHA-256", "MD5")
+            for algorithm in self.algorithms
         ]
 
     def check(
@@ -126,6 +128,8 @@ class Authenticator:
         """Return the outcome and the user's name. *passwords* is by name; credentials that cannot be read are wrong."""
         try:
             given = parse_digest(credentials)
+            if given.get("algorithm", "MD5").upper() not in self.algorithms:
+                return "wrong", given["username"]
             name = given["username"]
             password = passwords.get(name)
             if password is None or given["realm"] != self.realm:
