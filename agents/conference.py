@@ -58,7 +58,7 @@ class Conference:
             raise ValueError(f"a conference's job needs the key {missing}") from None
         relay = job.get("relay")
         self._relay: TurnServer | None = own_turn_server(relay, user=self._name) if relay else None
-        self._relay_only = bool(job.get("relay_only", relay is not None))
+        self._relay_only = bool(job.get("relay_only", False))
         self._setup_limit_s = int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9
         self._announcement = tone.tone_frames(int(job.get("tone_hz", _ANNOUNCEMENT_HZ)), level_dbov=_ANNOUNCEMENT_DBOV)
         self._say, self._clock = say, FrameClock()

@@ -64,7 +64,7 @@ class Bridge:
             relay_only=mediation.relay_only,
         )
         self.gateway_session = PlainSession(
-            mediation.address,
+            mediation.gateway_facing_address,
             clock=mediation.clock,
             source=lambda frame: to_gateway.pop() or g711.SILENCE,
             sink=from_gateway,
@@ -169,7 +169,8 @@ class Mediation:
             raise ValueError(f"a mediation server's job needs the key {missing}") from None
         relay = job.get("relay")
         self.relay: TurnServer | None = own_turn_server(relay, user=name) if relay else None
-        self.relay_only = bool(job.get("relay_only", relay is not None))
+        self.relay_only = bool(job.get("relay_only", False))
+        self.gateway_facing_address = str(job.get("gateway_facing_address", self.address))
         self.clock = FrameClock()
         self._say = say
         self._setup_limit_s = int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9
@@ -183,7 +184,11 @@ class Mediation:
             t1_ns=t1_ns,
         )
         self._gateway_agent = UserAgent(
-            uri=uri, local_address=self.address, transport=gateway.transport, server=gateway, t1_ns=t1_ns
+            uri=uri,
+            local_address=self.gateway_facing_address,
+            transport=gateway.transport,
+            server=gateway,
+            t1_ns=t1_ns,
         )
         self._pool_agent.on_invite = self._bridge
 

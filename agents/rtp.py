@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from agents import g711
 from agents.frames import FrameSource
@@ -117,8 +117,8 @@ class PlainRtpStream(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the socket (asyncio calls this)."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # Not isinstance: before Python 3.12 asyncio's own datagram transport is none by inheritance.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     @property
     def port(self) -> int:

@@ -152,13 +152,12 @@ class Conductor:
                 raise RuntimeError(f"{name} ended with {self.exits[name]} before it said {facts}: {agent.lines}")
             self._take(ready)
 
-    def wait_exits(self) -> None:
-        """Read until all agents have ended."""
-        while set(self.exits) != set(self.agents):
+    def wait_exit(self, name: str) -> None:
+        """Read until agent *name* has ended, and its last line."""
+        while name not in self.exits:
             self._take(self._readable())
-        for agent in self.agents.values():
-            while agent.read():
-                pass
+        while self.agents[name].read():
+            pass
 
     def _readable(self) -> list[int]:
         left = self._deadline - time.monotonic()
@@ -181,7 +180,7 @@ def coturn(holder: int, secret: str, directory: Path) -> Iterator[None]:
     """Run coturn on the edge, as the A/V Edge does."""
     address = ADDRESSES["edge"]
     options = (
-        f"-n -L {address} -E {address} --listening-port 3478 --alt-listening-port 443 --use-auth-secret "
+        f"-n -L {address} -E {address} --listening-port 3478 --aux-server {address}:443 --use-auth-secret "
         f"--static-auth-secret {secret} -r edge.example --min-port 50000 --max-port 50099 --no-tls --no-dtls --no-cli "
         f"--userdb {directory}/turn.db --pidfile {directory}/turn.pid --log-file stdout --simple-log -m 1"
     )
@@ -220,9 +219,9 @@ def conduct(spec: Line, directory: Path) -> dict[str, list[Line]]:
             conductor.agents[call["party"]].tell({"do": "call", **call})
         for end in spec["ends"]:
             conductor.wait(end, event="terminated")
-        for agent in reversed(conductor.agents.values()):
-            agent.tell({"do": "stop"})
-        conductor.wait_exits()
+        for name in reversed(conductor.agents):
+            conductor.agents[name].tell({"do": "stop"})
+            conductor.wait_exit(name)
         said = {name: agent.lines for name, agent in conductor.agents.items()}
         return {**said, "exits": [conductor.exits]}
 
