@@ -91,9 +91,8 @@ class LegFlows:
                 target = self._relay_of(opener)
                 return self._towards(self.nodes(opener)[0], self.nodes(edge), target, backwards, f"{opener}'s Edge")
         here, there = self.nodes(leg.from_)[0], self.nodes(leg.to)[0]
-        port = self._relay_port if self._is_edge(leg.to) else self._media_port
-        target = Target(self._address(there, seen_from=here), port(there), "udp")
-        flow = self._flow(here, target, source_port=port(here))
+        target = Target(self._address(there, seen_from=here), self._media_port(leg.to), "udp")
+        flow = self._flow(here, target, source_port=self._media_port(leg.from_))
         return LegFlow(flow.opener, flow.packet, both_open=True, note=self._candidates(leg))
 
     def _candidates(self, leg: Leg) -> str:
@@ -173,12 +172,13 @@ class LegFlows:
             return [job for job in self._plan.jobs if job.name == name]
         return [job for node in self.nodes(name) for job in self._plan.jobs if job.node == node]
 
-    def _relay_port(self, node: str) -> int:
-        ranges = [pool.relay_ports for pool in self._topology.pools.values() if node in pool.roles.get("edge", ())]
-        return int(ranges[0].partition("-")[0]) if ranges else EPHEMERAL_PORT
-
-    def _media_port(self, node: str) -> int:
-        return self._relay_port(node) if self._relay_port(node) != EPHEMERAL_PORT else self._first_local_port(node)
+    def _media_port(self, name: str) -> int:
+        """Return the first port that media of a party, server or Edge (the address it relays from) may have."""
+        node = self.nodes(name)[0]
+        pools = [pool for pool in self._topology.pools.values() if node in pool.roles.get("edge", ())]
+        if pools and self._is_edge(name):
+            return int(pools[0].relay_ports.partition("-")[0])
+        return self._first_local_port(node)
 
     def _first_local_port(self, node: str) -> int:
         ports = self._topology.nodes[node].local_ports

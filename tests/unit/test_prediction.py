@@ -58,9 +58,7 @@ def two_exits(back_by: str = "fw-a", **tables: Any) -> Topology:
             "x-server": link("x", "server", "198.18.1"),
         },
         "firewalls": {"fw-a": firewall, "fw-b": firewall},
-        "pools": {
-            "online": {"title": "O", "domains": ["o.example"], "roles": {"edge": ["server"], "conference": ["r"]}}
-        },
+        "pools": {"online": {"title": "O", "domains": ["o.example"], "roles": roles}},
     }
     for table, entries in tables.items():
         for name, entry in entries.items():
@@ -73,11 +71,11 @@ def send(
     protocol: Protocol = "udp",
     port: int = 3478,
     sysctls: Mapping[str, Mapping[str, str]] = {},
-    **flow: bool,
+    both_open: bool = False,
 ) -> tuple[Walk, Walk | None]:
     """Open a flow from the client to the server."""
     packet = Packet(protocol, CLIENT, 50000, SERVER, port)
-    return exchange(LegFlow("client", packet, **flow), Simulator(topology, sysctls))
+    return exchange(LegFlow("client", packet, both_open=both_open), Simulator(topology, sysctls))
 
 
 OUT = ("client-lan", "lan-r", "r-a", "a-x", "x-server")
@@ -252,7 +250,12 @@ def plan_of(topology: Topology, *jobs: Job) -> Plan:
                  up=one.up, captured=True)
         for name, one in topology.links.items()
     )  # fmt: skip
-    roles = {"online-edge": ("server",), "online-conference": ("r",), "ann": ("client",), "bob": ("server",)}
+    roles: dict[str, tuple[str, ...]] = {
+        "online-edge": ("server",),
+        "online-conference": ("r",),
+        "ann": ("client",),
+        "bob": ("server",),
+    }
     return Plan(scenario="x", row="X", seed=1, nodes=(), links=links, converged=(), jobs=jobs, calls=(), roles=roles,
                 addresses={}, sip_ports=(5060,), predicted=(), duration_ns=1, setup_limit_ns=1)  # fmt: skip
 
