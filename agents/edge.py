@@ -1,4 +1,4 @@
-"""Edge server: the A/V Edge is Debian's coturn, run as a child; the Access Edge is a SIP proxy between outside and the pool's Front End.
+"""Edge server: the A/V Edge is Debian's coturn, a child; the Access Edge is a SIP proxy in front of the Front End.
 
 Job: `{"external_address", "internal_address", "relay_ports": "50000-59999", "relay_secret", "realm", "udp_port"?,
 "tcp_port"?, "access_edge": {"listen": [{"transport", "port"}], "next": {"address", "port", "transport"}, "routes":
@@ -40,7 +40,7 @@ class EdgeFailure(Exception):
 
 
 def turnserver_configuration(job: Mapping[str, Any], directory: Path) -> str:
-    """Return coturn's configuration file; *directory* is for what it writes. Raises ValueError where the job is wrong."""
+    """Return coturn's configuration file; *directory* is for what it writes. Raises ValueError for a wrong job."""
     low, dash, high = str(job["relay_ports"]).partition("-")
     if not (low.isdecimal() and (high.isdecimal() or not dash)):
         raise ValueError(f"relay_ports must be like '50000-59999', not {job['relay_ports']!r}")
@@ -76,7 +76,8 @@ def turnserver_configuration(job: Mapping[str, Any], directory: Path) -> str:
 
 
 def _listening_addresses(job: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys([str(job["external_address"]), str(job.get("internal_address") or job["external_address"])]))
+    external = str(job["external_address"])
+    return list(dict.fromkeys([external, str(job.get("internal_address") or external)]))
 
 
 class TurnServer:
@@ -109,7 +110,8 @@ class TurnServer:
             if died.done():
                 raise EdgeFailure(died.result())
             if not answers.done():
-                raise EdgeFailure(f"turnserver answers no STUN within {READY_LIMIT_S:g} s: {' | '.join(self._last_lines)}")
+                log = " | ".join(self._last_lines)
+                raise EdgeFailure(f"turnserver answers no STUN within {READY_LIMIT_S:g} s: {log}")
             answers.result()
         finally:
             for task in (died, answers):
@@ -171,7 +173,7 @@ async def stun_answers(address: str, port: int) -> None:
 
 
 class AccessEdge:
-    """The SIP proxy at the border of a pool: what comes from outside goes to the Front End, the home server of its users."""
+    """The SIP proxy at a pool's border: what comes from outside goes to the Front End, the home server of its users."""
 
     def __init__(self, job: Mapping[str, Any]) -> None:
         """Read the job; raise ValueError where it is wrong."""
@@ -212,7 +214,7 @@ class AccessEdge:
 
 
 async def main(job: Mapping[str, Any], commands: AsyncIterator[dict[str, Any]], say: Say) -> None:
-    """Serve until told to stop. Raises EdgeFailure (also when coturn dies), TransportFailure, ValueError for a wrong job."""
+    """Serve until told to stop. Raises EdgeFailure (coturn died), TransportFailure, ValueError for a wrong job."""
     turn_server = TurnServer(job)
     access_edge = AccessEdge(job) if job.get("access_edge") else None
     try:

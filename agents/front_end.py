@@ -1,10 +1,10 @@
-"""Front End: registrar, proxy and source of relay credentials of one pool. A user's signaling always goes to its home Front End.
+"""Front End: registrar, proxy and source of relay credentials of one pool, the home server of its users.
 
-Job: `{"domains", "users": {uri: password}, "listen": [{"transport", "port"}], "relay_secret", "relays":
-[{"address", "internal_address", "udp_port", "tcp_port"}], "relay_of": {uri: index}?, "routes": [{"match": regex,
-"next": {"address", "port", "transport"}}], "sip_t1_ns", "challenge_calls": bool?, "digest_algorithms": ["SHA-256", "MD5"]?}`. `match` must match the user
-part or the host of the Request-URI as a whole; the first that does counts. Users that `relay_of` does not name are
-given the relays in turn, in the order of their URIs.
+Job: `{"domains", "users": {uri: password}, "listen": [{"transport", "port"}], "relay_secret", "relays": [{"address",
+"internal_address", "udp_port", "tcp_port"}], "relay_of": {uri: index}?, "routes": [{"match": regex, "next": {"address",
+"port", "transport"}}], "sip_t1_ns", "challenge_calls": bool?, "digest_algorithms": ["SHA-256", "MD5"]?}`.
+`match` must match the user part or the host of the Request-URI as a whole; the first that does counts. Users that
+`relay_of` does not name are given the relays in turn, in the order of their URIs.
 """
 
 import json
@@ -35,6 +35,11 @@ Say = Callable[[dict[str, Any]], None]
 def aor_of(uri: URI) -> str:
     """Return the address of record that a URI names: user and lower-case host, without port and parameters."""
     return f"{uri.user or ''}@{uri.host.lower()}"
+
+
+def sender_of(request: Request) -> str:
+    """Return the address of record in From."""
+    return aor_of(request.from_address.uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +109,14 @@ class FrontEnd:
             self._grant_relay(transaction)
         elif request.method == "OPTIONS" and is_direct and not request.uri.user:
             transaction.answer(200)
-        elif self._must_prove_itself(request) and self._proven(transaction, aor_of(request.from_address.uri), 407) is None:
+        elif self._must_prove_itself(request) and not self._proven(transaction, sender_of(request), 407):
             return
         else:
             self._stack.spawn(self._proxy.forward(transaction))
 
     def _must_prove_itself(self, request: Request) -> bool:
         is_new = request.method in ("INVITE", "MESSAGE") and not request.to_address.parameters.get("tag")
-        return self._challenges_calls and is_new and aor_of(request.from_address.uri) in self._passwords
+        return self._challenges_calls and is_new and sender_of(request) in self._passwords
 
     def _route(self, request: Request, flow: Flow) -> Target | Refusal:
         uri = request.uri
@@ -175,7 +180,7 @@ class FrontEnd:
 
     def _grant_relay(self, transaction: ServerTransaction) -> None:
         request = transaction.request
-        aor = aor_of(request.from_address.uri)
+        aor = sender_of(request)
         if aor in self._passwords:
             if self._proven(transaction, aor, 401) is None:
                 return
@@ -209,7 +214,7 @@ class FrontEnd:
 
 
 def target_of(binding: Binding[Flow]) -> Target:
-    """Return the way to a registered contact: its Path, else the flow it registered over, else the contact's own address."""
+    """Return the way to a registered contact: its Path, else the flow it registered over, else the contact's address."""
     flow = binding.flow
     if binding.path:
         hop = hop_of(URI.parse(uri_of(binding.path[0])), flow.transport)

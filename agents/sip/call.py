@@ -58,7 +58,7 @@ class Dialog:
         return uri_of(self._state.remote)
 
     async def bye(self) -> None:
-        """Hang up. Sets `ended`; an unanswered or refused BYE ends the call too (section 15.1.1). Nothing if it is over."""
+        """Hang up. Sets `ended`; an unanswered or refused BYE ends the call too (section 15.1.1)."""
         if self.ended.is_set():
             return
         ended_by: EndedBy = "local"

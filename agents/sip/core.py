@@ -1,4 +1,4 @@
-"""What a user agent's registration, requests and calls share: identity, the way to the server, and the answer to challenges."""
+"""What a user agent's registration, requests and calls share: identity, way to the server, answers to challenges."""
 
 import re
 from dataclasses import dataclass
@@ -97,8 +97,9 @@ class Core:
         return sent, response
 
     def authorised(self, request: Request, response: Response) -> Request | None:
-        """Return *request* with the answer to the challenge in *response*; None where there is none that can be answered, or
-        where one was answered before and refused (RFC 3261 sections 22.2 and 22.3).
+        """Return *request* with the answer to the challenge in *response* (RFC 3261 sections 22.2 and 22.3).
+
+        None where there is none that can be answered, or where one was answered before and refused.
         """
         if response.code not in (401, 407) or not self.password:
             return None

@@ -1,4 +1,4 @@
-"""Dialog state (RFC 3261 section 12), without I/O: who the two ends are, the way between them, and their sequence numbers."""
+"""Dialog state (RFC 3261 section 12), without I/O: the two ends, the way between them, their sequence numbers."""
 
 from dataclasses import dataclass
 

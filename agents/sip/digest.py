@@ -1,4 +1,4 @@
-"""HTTP digest authentication as SIP uses it (RFC 3261 section 22, RFC 2617, RFC 7616, RFC 8760): MD5 and SHA-256, qop=auth.
+"""HTTP digest authentication as SIP uses it (RFC 3261 section 22, RFC 2617, 7616, 8760): MD5 and SHA-256, qop=auth.
 
 The parameters are read here and not by `sipmessage`, which splits at every comma and so cannot read
 `qop="auth,auth-int"`.
@@ -51,7 +51,7 @@ def digest_response(
     *, username: str, password: str, realm: str, method: str, uri: str, nonce: str, nc: str = "", cnonce: str = "",
     qop: str = "", algorithm: str = "MD5",
 ) -> str:  # fmt: skip
-    """Return the `response` parameter (RFC 2617 section 3.2.2, RFC 7616 section 3.4.1); raise ValueError for another algorithm."""
+    """Return the `response` parameter (RFC 7616 section 3.4.1); raise MalformedMessage for an unknown algorithm."""
     try:
         chosen = _HASHES[algorithm.upper()]
     except KeyError:
@@ -68,7 +68,7 @@ def digest_response(
 def answer_challenge(
     challenges: Iterable[str], *, username: str, password: str, method: str, uri: str, nc: int = 1
 ) -> str | None:
-    """Return the credentials that answer the first challenge that can be answered, or None (RFC 8760: the server's order counts)."""
+    """Return credentials for the first challenge that can be answered (RFC 8760: the server's order counts), or None."""
     for value in challenges:
         try:
             challenge = parse_digest(value)
@@ -91,8 +91,8 @@ def _answer(challenge: Mapping[str, str], *, username: str, password: str, metho
         nonce=challenge["nonce"], algorithm=algorithm, **protected,
     )  # fmt: skip
     parameters = {
-        "username": username, "realm": challenge["realm"], "nonce": challenge["nonce"], "uri": uri, "response": response,
-        "algorithm": algorithm, **protected,
+        "username": username, "realm": challenge["realm"], "nonce": challenge["nonce"], "uri": uri,
+        "response": response, "algorithm": algorithm, **protected,
     }  # fmt: skip
     if "opaque" in challenge:
         parameters["opaque"] = challenge["opaque"]
@@ -105,8 +105,8 @@ class Authenticator:
 
     realm: str
     algorithms: tuple[str, ...] = ("MD5",)
-    """Offered in this order, each in a header field of its own (RFC 8760 section 2.4). MD5 alone is what every client knows;
-    some take only the first challenge they see, so a longer list is for pools whose clients are known."""
+    """Offered in this order, each in a header field of its own (RFC 8760 section 2.4). MD5 alone is what every client
+    knows; some take only the first challenge they see, so a longer list is for pools whose clients are known."""
     lifetime_ns: int = 300_000_000_000
     "How long a nonce is good; an older one is answered with stale=true."
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(16))
@@ -135,8 +135,8 @@ class Authenticator:
             if password is None or given["realm"] != self.realm:
                 return "wrong", name
             expected = digest_response(
-                username=name, password=password, realm=self.realm, method=method, uri=given["uri"], nonce=given["nonce"],
-                nc=given.get("nc", ""), cnonce=given.get("cnonce", ""), qop=given.get("qop", ""),
+                username=name, password=password, realm=self.realm, method=method, uri=given["uri"],
+                nonce=given["nonce"], nc=given.get("nc", ""), cnonce=given.get("cnonce", ""), qop=given.get("qop", ""),
                 algorithm=given.get("algorithm", "MD5"),
             )  # fmt: skip
             if not hmac.compare_digest(expected.encode(), given["response"].lower().encode()):

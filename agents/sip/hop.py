@@ -53,7 +53,7 @@ class Listen:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read `{"transport", "port"}` (and perhaps "address") as agents' jobs write it; raise ValueError if it is not that."""
+        """Read `{"transport", "port", "address"?}` of an agent's job; raise ValueError where it is not that."""
         return cls(
             transport_name(document.get("transport", "udp")),
             int(document.get("port", DEFAULT_PORT)),

@@ -1,4 +1,4 @@
-"""A stateful, record-routing proxy (RFC 3261 section 16): the shell around `proxying`. Who goes where is its owner's policy."""
+"""A stateful, record-routing proxy (RFC 3261 section 16), around `proxying`. Who goes where is its owner's policy."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ class Target:
 
 
 Policy = Callable[[Request, Flow], Target | Refusal]
-"Decides about a request that belongs to no dialog and names no further Route; the second argument is what it came over."
+"Decides about a request that belongs to no dialog and names no further Route, and that came over a given flow."
 
 
 class Proxy:
@@ -62,7 +62,7 @@ class Proxy:
         return address in self._addresses and port in self._ports
 
     def path_value(self, flow_in: Flow, flow_out: Flow) -> str:
-        """Return the Path (RFC 3327) by which the element behind *flow_out* reaches the client at the end of *flow_in*."""
+        """Return the Path (RFC 3327) by which the element behind *flow_out* reaches the client behind *flow_in*."""
         return own_uri(flow_out, self._stack.network.port_of(flow_out), user=self._tokens.write(flow_in))
 
     async def forward(self, transaction: ServerTransaction, *, with_path: bool = False) -> None:
@@ -113,7 +113,7 @@ class Proxy:
     ) -> ClientTransaction:
         flow_in, flow = transaction.flow, await self._stack.flow_to(target.to)
         is_new_call = request.method == "INVITE" and not tag_of(request.headers["To"])
-        onward = passed_on(request, record=self._record_routes(flow_in, flow) if is_new_call else ())
+        onward = passed_on(request, record=self._record_routes(flow, flow_in) if is_new_call else ())
         if target.uri is not None:
             onward.uri = target.uri
         for route in reversed(target.routes):

@@ -39,7 +39,7 @@ class FlowName:
 
 
 class FlowTokens:
-    """Writes flows into the user part of our Record-Route and Path URIs, and reads them back; nobody else can make one."""
+    """Writes flows into the user part of our Record-Route and Path URIs, and reads them back; they are signed."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(16)
@@ -99,11 +99,11 @@ def own_uri(flow: Flow, port: int, *, user: str) -> str:
 
 
 def passed_on(request: Request, *, record: tuple[str, ...]) -> Request:
-    """Return *request* as it goes on but for its Via: one forward less, and our *record* routes, the nearer side last."""
+    """Return *request* as it goes on but for its Via: one forward less, and our *record* routes, the far side first."""
     onward = copy_request(request)
     hops = request.max_forwards
     onward.max_forwards = MAX_FORWARDS if hops is None else hops - 1
-    for value in record:
+    for value in reversed(record):
         push(onward, "Record-Route", value)
     return onward
 

@@ -1,4 +1,4 @@
-"""A registrar's bindings (RFC 3261 section 10.3), without I/O: which contacts an address of record has, and until when."""
+"""A registrar's bindings (RFC 3261 section 10.3), without I/O: each address of record's contacts, and until when."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,7 +52,10 @@ class Registrar(Generic[FlowT]):
         return sorted(alive.values(), key=lambda binding: -binding.expires_ns)
 
     def register(self, aor: str, request: Request, flow: FlowT, now_ns: int) -> list[Binding[FlowT]]:
-        """Carry out an authenticated REGISTER; return the bindings that then exist. Raises RegistrationRefused, changing nothing."""
+        """Carry out an authenticated REGISTER; return the bindings then in force.
+
+        Raises RegistrationRefused, and then changes nothing.
+        """
         bindings = {str(binding.contact): binding for binding in self.lookup(aor, now_ns)}
         contacts = request.headers.getlist("Contact")
         if "*" in contacts:

@@ -76,8 +76,10 @@ class RelayCredentials:
             raise ValueError(f"not relay credentials: {problem}") from None
 
 
-def make_credentials(*, secret: str, user: str, relay: Relay, now_s: int, lifetime_s: int = LIFETIME_S) -> RelayCredentials:
-    """Make credentials that coturn accepts until `now_s + lifetime_s`; a server that knows the secret may call this itself."""
+def make_credentials(
+    *, secret: str, user: str, relay: Relay, now_s: int, lifetime_s: int = LIFETIME_S
+) -> RelayCredentials:
+    """Make credentials that coturn accepts until `now_s + lifetime_s`; a server that shares the secret may do so."""
     username = f"{now_s + lifetime_s}:{user}"
     digest = hmac.new(secret.encode(), username.encode(), hashlib.sha1).digest()
     return RelayCredentials(

@@ -1,4 +1,4 @@
-"""The asyncio shell around the transactions: hands messages between network, transactions and their users, and runs the timers.
+"""The asyncio shell around the transactions: hands messages between network, transactions and users; runs the timers.
 
 What it does itself is the matching of messages to transactions (RFC 3261 section 17), Via on the way out and in
 (section 18), and the answer to CANCEL (section 9.2), which is the same for a user agent and for a proxy.
@@ -87,7 +87,7 @@ class ClientTransaction:
         self._responses.put_nowait(item)
 
     async def cancel(self) -> None:
-        """Send CANCEL, once a response has come that shows the request arrived; does nothing after a final one (section 9.1)."""
+        """Send CANCEL as soon as a provisional response is there; do nothing after a final one (section 9.1)."""
         await self.provisional.wait()
         if self._core.state is State.PROCEEDING:
             await self._stack.send_with_via(make_cancel(self.request), self.flow)

@@ -123,7 +123,7 @@ Table = Mapping[tuple[State, Event], Step]
 
 _S, _E = State, Event
 
-# RFC 3261 figure 5 with RFC 6026 section 7.2: a 2xx leads to Accepted, where its retransmissions are passed up until timer M.
+# RFC 3261 figure 5 with RFC 6026 section 7.2: a 2xx leads to Accepted, where its copies are passed up until timer M.
 INVITE_CLIENT: Final[Table] = {
     (_S.CALLING, _E.A): (_S.CALLING, (Do.RESEND, Do.REPEAT)),
     (_S.CALLING, _E.B): (_S.TERMINATED, (Do.TIMED_OUT,)),
@@ -134,7 +134,7 @@ INVITE_CLIENT: Final[Table] = {
     (_S.PROCEEDING, _E.PROVISIONAL): (_S.PROCEEDING, (Do.PASS_UP,)),
     (_S.PROCEEDING, _E.SUCCESS): (_S.ACCEPTED, (Do.PASS_UP,)),
     (_S.PROCEEDING, _E.FAILURE): (_S.COMPLETED, (Do.ACK, Do.PASS_UP)),
-    # Figure 5 has no such arrow, as nothing is sent in this state; a connection that is lost still means that no answer can come.
+    # Figure 5 has no such arrow, as nothing is sent in this state; but over a lost connection no answer can come.
     (_S.PROCEEDING, _E.TRANSPORT_ERROR): (_S.TERMINATED, (Do.BROKEN,)),
     (_S.COMPLETED, _E.FAILURE): (_S.COMPLETED, (Do.ACK,)),
     (_S.COMPLETED, _E.TRANSPORT_ERROR): (_S.TERMINATED, ()),
@@ -160,7 +160,7 @@ NON_INVITE_CLIENT: Final[Table] = {
     (_S.COMPLETED, _E.K): (_S.TERMINATED, ()),
 }
 
-# RFC 3261 figure 7 with RFC 6026 section 7.1: the 2xx is sent again by the transaction's user, and the INVITE's copies are absorbed.
+# RFC 3261 figure 7 with RFC 6026 section 7.1: the user sends the 2xx again, and copies of the INVITE are absorbed.
 INVITE_SERVER: Final[Table] = {
     (_S.PROCEEDING, _E.REQUEST): (_S.PROCEEDING, (Do.RESEND,)),
     (_S.PROCEEDING, _E.PROVISIONAL): (_S.PROCEEDING, (Do.SEND,)),
@@ -200,7 +200,7 @@ TABLES: Final[Mapping[Kind, Table]] = {
     Kind.NON_INVITE_SERVER: NON_INVITE_SERVER,
 }
 
-# Timers that run in a state. A state not named here has none; timers B and F live on from Trying to Proceeding, B not (section 17.1.1.2).
+# Timers that run in a state; one that the next state has too runs on (E and F, from Trying to Proceeding).
 _TIMERS_OF: Final[Mapping[tuple[Kind, State], tuple[Event, ...]]] = {
     (Kind.INVITE_CLIENT, _S.CALLING): (_E.A, _E.B),
     (Kind.INVITE_CLIENT, _S.COMPLETED): (_E.D,),
@@ -214,6 +214,7 @@ _TIMERS_OF: Final[Mapping[tuple[Kind, State], tuple[Event, ...]]] = {
     (Kind.NON_INVITE_SERVER, _S.COMPLETED): (_E.J,),
 }
 
+_CLIENTS: Final = frozenset({Kind.INVITE_CLIENT, Kind.NON_INVITE_CLIENT})
 _RETRANSMISSION: Final = frozenset({_E.A, _E.E, _E.G})
 _LINGER: Final = frozenset({_E.D, _E.I, _E.J, _E.K})
 "Timers that wait for retransmissions, of which a reliable transport has none: zero there."
@@ -233,7 +234,7 @@ def event_of_status(status: int) -> Event:
 
 
 class Transaction:
-    """One transaction of any kind. A client's request is sent by whoever makes it; `take` and `fire` return the rest."""
+    """One transaction of any kind. A client's request is sent by whoever makes it; `take` and `fire` tell the rest."""
 
     def __init__(self, kind: Kind, request: Request, *, reliable: bool, timing: Timing, now_ns: int) -> None:
         self.kind = kind
@@ -286,7 +287,7 @@ class Transaction:
             case Do.SEND if message is not None:
                 return Send(message)
             case Do.RESEND:
-                again = self.request if self.kind in (Kind.INVITE_CLIENT, Kind.NON_INVITE_CLIENT) else self.last_response
+                again = self.request if self.kind in _CLIENTS else self.last_response
                 return None if again is None else Send(again)
             case Do.REPEAT:
                 self._repeat(event, now_ns)
@@ -333,7 +334,7 @@ class Transaction:
 
 
 def make_ack(invite: Request, response: Response) -> Request:
-    """Build the ACK of a non-2xx final response: same Via, Call-ID, From and Request-URI as the INVITE (section 17.1.1.3)."""
+    """Build the ACK of a non-2xx final response, with the Via, From and Request-URI of the INVITE (section 17.1.1.3)."""
     return _follow_up("ACK", invite, response.headers["To"])
 
 
@@ -365,7 +366,7 @@ def client_key(message: SipMessage) -> TransactionKey:
 
 
 def server_key(request: Request) -> TransactionKey:
-    """Return what matches a request to its server transaction (section 17.2.3): branch and sent-by, ACK as its INVITE."""
+    """Return what matches a request to its server transaction (section 17.2.3): branch, sent-by, ACK as INVITE."""
     method = "INVITE" if request.method == "ACK" else request.method
     return ("server", _branch(request), method)
 

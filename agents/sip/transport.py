@@ -1,4 +1,4 @@
-"""UDP and TCP for SIP, on asyncio: sockets, connections and their reuse. The only module of this package that touches sockets.
+"""UDP and TCP for SIP, on asyncio: the only module of this package that touches sockets.
 
 A `Flow` is what a message came over or goes out on: for UDP the local socket and the remote address, for TCP the
 connection. Answers go back over the flow of their request, and a server reaches a registered client over the flow
@@ -49,7 +49,7 @@ class Network(Protocol):
     async def flow_to(self, hop: Hop) -> Flow: ...
     async def close(self) -> None: ...
     def port_of(self, flow: Flow) -> int:
-        """Return the port to write into Via and Contact for *flow*: the listening one of its transport, if there is one."""
+        """Return the port for Via and Contact on *flow*: the listening one of its transport, if there is one."""
         ...
 
     def find(self, transport: TransportName, remote: Endpoint, local_address: str) -> Flow | None:
@@ -63,7 +63,7 @@ def local_addresses() -> list[str]:
 
 
 def address_facing(address: str) -> str:
-    """Return the local address from which the kernel would send to *address*; raise TransportFailure without a route."""
+    """Return the local address from which the kernel would send to *address*; raise TransportFailure if none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((address, 9))  # a datagram socket: nothing is sent
@@ -106,7 +106,7 @@ class _UdpEndpoint(asyncio.DatagramProtocol):
         self._network.on_message(data, UdpFlow(self, (addr[0], addr[1])))
 
     def error_received(self, exc: Exception) -> None:
-        """An ICMP error for some datagram: it does not say which message, so timers find out (section 18.4 allows it)."""
+        """An ICMP error: it does not say which message it is about, so the timers find out."""
 
 
 class TcpFlow(asyncio.Protocol):

@@ -53,7 +53,7 @@ class UserAgent:
         """Nothing is sent or bound before `start`. Raises ValueError if *uri* is none.
 
         *server* is the outbound proxy: every request out of a dialog goes there; without one, to the host in the
-        Request-URI, which must then be an IPv4 address. *transport* is used where the server does not say. *listen* gives
+        Request-URI, which must then be an IPv4 address. *transport* is used where there is no server. *listen* gives
         fixed ports; without it UDP binds any port at *local_address*, and TCP takes calls only over the connection it
         opened to the server. *username* defaults to the user part of *uri*. *network* stands in for sockets in tests.
         """
@@ -67,8 +67,8 @@ class UserAgent:
         "Called when a registration could not be refreshed; it is tried again."
         self._stack = Stack(network, timing=Timing(t1_ns=t1_ns))
         self._core = Core(
-            stack=self._stack, uri=address, display_name=display_name, transport=server.transport if server else transport,
-            server=server, username=username or address.user or "", password=password,
+            stack=self._stack, uri=address, display_name=display_name, server=server,
+            transport=server.transport if server else transport, username=username or address.user or "", password=password,
         )  # fmt: skip
         self._listen = tuple(listen)
         self._dialogs: dict[DialogId, Dialog] = {}
@@ -108,7 +108,9 @@ class UserAgent:
         core = self._core
         call_id, sequence = self._registration
         registrar = URI(scheme=core.uri.scheme, host=core.uri.host)
-        request = core.new_request("REGISTER", registrar, recipient=f"<{core.uri}>", call_id=call_id, sequence=sequence + 1)
+        request = core.new_request(
+            "REGISTER", registrar, recipient=f"<{core.uri}>", call_id=call_id, sequence=sequence + 1
+        )
         flow = await core.way_of(request)
         request.headers.set("Contact", core.contact(flow))
         request.headers.set("Expires", str(expires_s))
@@ -145,7 +147,7 @@ class UserAgent:
         return response
 
     async def request_relay(self, *, conference: str = "", timeout_s: float | None = None) -> RelayCredentials:
-        """Ask the Front End for relay credentials (see `agents.sip.relay`); a guest names the *conference* URI it joins.
+        """Ask the Front End for relay credentials (see `agents.sip.relay`); a guest names the *conference* URI.
 
         Raises as `request`; ValueError if the answer is not such credentials.
         """
@@ -292,5 +294,6 @@ class UserAgent:
     async def _take_message(self, transaction: ServerTransaction) -> None:
         request = transaction.request
         if self.on_message is not None:
-            await self.on_message(uri_of(request.headers["From"]), request.headers.get("Content-Type") or "", request.body)
+            content_type = request.headers.get("Content-Type") or ""
+            await self.on_message(uri_of(request.headers["From"]), content_type, request.body)
         transaction.answer(200)
