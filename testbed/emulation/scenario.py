@@ -1,10 +1,13 @@
 """A scenario played in its world, from the empty world to the evidence."""
 
 import asyncio
+import contextlib
 import platform
+import signal
 import sys
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +20,8 @@ from testbed.errors import RigError, TestbedError
 from testbed.plan.model import CallPlan, Job, LinkPlan, Plan
 
 _ROUTING_LIMIT_S: Final = 30.0
+_BIRD_HEAD_START_S: Final = 0.6
+"Its connect delay of 1 s is shortened by up to a quarter (RFC 4271 section 10): earlier it sends nothing."
 _SERVICES_LIMIT_S: Final = 20.0
 _MARGIN_S: Final = 5.0
 "Beyond the limits that agents keep themselves: a busy machine."
@@ -42,6 +47,8 @@ class Play:
         self._links: links.LinksHandle | None = None
         self._capture: capture.CaptureHandle | None = None
         self._logs: list[firewalls.ConnectionLog] = []
+        self._birds: list[routing.Bird] = []
+        self._versions: asyncio.Task[dict[str, str]] | None = None
         self._facts = 0
         self._started_ns = time.time_ns()
         self._leaving = False
@@ -63,7 +70,7 @@ class Play:
             async with asyncio.timeout(_SALVAGE_LIMIT_S):
                 await self._leave()
         except (TestbedError, OSError, TimeoutError) as second:
-            self.journal.notice(f"evidence is incomplete: {second or 'no time was left'}")
+            self.journal.notice(f"evidence is incomplete: {str(second) or 'no time was left'}")
         self.journal.error(error)
         return 1
 
@@ -89,18 +96,20 @@ class Play:
         if not task.done():
             task.cancel()
             return "stopped before the scenario was over"
-        try:
-            task.result()
-        except (TestbedError, OSError) as error:
-            return str(error)
-        return None
+        fault = _first(task.exception())
+        if fault is None or isinstance(fault, TestbedError | OSError):
+            return None if fault is None else str(fault)
+        raise fault
 
     # Steps
 
     async def _scenario(self) -> None:
         await self._build()
-        await self._open_capture()
-        await self._route()
+        await self._start_routing()
+        async with self._birds_held():
+            await self._watch_traffic()
+        self._versions = asyncio.create_task(evidence.read_versions())
+        await self._converge()
         await self._start_services()
         await self._start_parties()
         await self._place_calls()
@@ -109,8 +118,11 @@ class Play:
 
     async def _prompt(self) -> None:
         await self._build()
-        await self._links_ready()
-        await self._route()
+        self.journal.progress("readback")
+        await readback.read_back(self.network)
+        await self._start_links()
+        await self._start_routing()
+        await self._converge()
         await self._start_services()
         plan = Path("/run/plan.json")
         plan.write_text(self.plan.model_dump_json())  # noqa: ASYNC240
@@ -127,31 +139,40 @@ class Play:
         await asyncio.to_thread(self.network.build)
         await firewalls.load_rules(self.network)
         self._backend = await backend
+
+    async def _watch_traffic(self) -> None:
+        """Start what carries, captures and tracks packets, and read back meanwhile; nothing sends one before."""
         self.journal.progress("readback")
-        self._facts = await readback.read_back(self.network)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._start_links())
+            group.create_task(self._start_capture())
+            group.create_task(self._start_logs())
+            self._facts = await readback.read_back(self.network)
+            self.journal.progress("capture")
+
+    async def _start_links(self) -> None:
         if shaped := self.network.shaped:
             self._links = await links.start(
                 shaped, switchboard_fd=self.network.switchboard_fd, backend=self._backend, seed=self.plan.seed
             )
             self._watch(self._links.ended(), "the process that carries the shaped links")
-
-    async def _links_ready(self) -> None:
-        if self._links:
             await self._links.ready()
 
-    async def _open_capture(self) -> None:
-        self.journal.progress("capture")
+    async def _start_capture(self) -> None:
         points = [self._capture_point(x) for x in self.plan.links if x.captured]
         drops = [capture.DropPoint(x.name, x.netns_fd) for x in firewalls.filtering_nodes(self.network)]
         self._capture = await capture.start(points, drops, self.directory)
         self._watch(self._capture.ended(), "the capture")
+        await self._capture.ready()
+
+    async def _start_logs(self) -> None:
         self._logs = await firewalls.start_logs(self.network)
         for log in self._logs:
             self._watch(log.process.wait(), f"conntrack -E in {log.node}")
-        await asyncio.gather(self._capture.ready(), self._links_ready(), *(x.ready() for x in self._logs))
+        await asyncio.gather(*(x.ready() for x in self._logs))
 
     def _capture_point(self, link: LinkPlan) -> capture.CapturePoint:
-        # In A's node, not in the switchboard: what the wire sends past the queueing disciplines no other socket sees there.
+        # In A's node: what the wire sends past the queueing disciplines is not seen in the switchboard.
         return capture.CapturePoint(
             link=link.name,
             description=f"{link.a.node} -> {link.b.node} ({link.segment})",
@@ -160,10 +181,28 @@ class Play:
             is_switchboard=False,
         )
 
-    async def _route(self) -> None:
-        self.journal.progress("routing", f"{len(self.plan.converged)} routes to be learned")
-        for bird in await routing.start_birds(self.network):
+    async def _start_routing(self) -> None:
+        self._birds = await routing.start_birds(self.network)
+        for bird in self._birds:
             self._watch(bird.process.wait(), f"BIRD in {bird.node}", bird.log)
+
+    @asynccontextmanager
+    async def _birds_held(self) -> AsyncIterator[None]:
+        """Let BIRDs wait out their connect delay meanwhile, but not send anything before this is left."""
+        holding = asyncio.get_running_loop().call_later(_BIRD_HEAD_START_S, self._signal_birds, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            holding.cancel()
+            self._signal_birds(signal.SIGCONT)
+
+    def _signal_birds(self, number: signal.Signals) -> None:
+        for bird in self._birds:
+            with contextlib.suppress(ProcessLookupError):  # its death is noticed elsewhere
+                bird.process.send_signal(number)
+
+    async def _converge(self) -> None:
+        self.journal.progress("routing", f"{len(self.plan.converged)} routes to be learned")
         await routing.Convergence(self.network, self.plan.converged).wait(limit_s=_ROUTING_LIMIT_S)
 
     async def _start_services(self) -> None:
@@ -237,9 +276,7 @@ class Play:
         """Collect evidence: firewalls, then what links and captures counted; at last emulation.json."""
         self.journal.progress("evidence")
         self._leaving = True
-        versions, states = await asyncio.gather(
-            evidence.read_versions(), firewalls.collect_evidence(self.network, self._logs)
-        )
+        states = await firewalls.collect_evidence(self.network, self._logs)
         evidence.write_json(self.directory / "firewalls.json", states)
         pressure = evidence.read_cpu_pressure()
         health = await self._links.stop() if self._links else None
@@ -253,7 +290,7 @@ class Play:
             "kernel": platform.release(),
             "backend": self._backend,
             "readback": {"facts": self._facts},
-            "versions": versions,
+            "versions": await self._versions if self._versions else {},
             "started_ns": self._started_ns,
             "ended_ns": time.time_ns(),
             "phases": self.journal.phases,
@@ -288,3 +325,8 @@ class Play:
             self._fault.set_exception(RigError(why))
 
 
+
+
+def _first(error: BaseException | None) -> BaseException | None:
+    """Return the first error of a task group."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
