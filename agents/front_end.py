@@ -214,7 +214,7 @@ class FrontEnd:
 
 
 def target_of(binding: Binding[Flow]) -> Target:
-    """Return the way to a registered contact: its Path, else the flow it registered over, else the contact's address."""
+    """Return the way to a registered contact: its Path, else the flow it registered over, else its own address."""
     flow = binding.flow
     if binding.path:
         hop = hop_of(URI.parse(uri_of(binding.path[0])), flow.transport)

@@ -68,7 +68,7 @@ def digest_response(
 def answer_challenge(
     challenges: Iterable[str], *, username: str, password: str, method: str, uri: str, nc: int = 1
 ) -> str | None:
-    """Return credentials for the first challenge that can be answered (RFC 8760: the server's order counts), or None."""
+    """Return credentials for the first challenge that can be answered (RFC 8760: in the server's order), or None."""
     for value in challenges:
         try:
             challenge = parse_digest(value)

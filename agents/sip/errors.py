@@ -1,10 +1,10 @@
 """What can go wrong in SIP, from the caller's point of view.
 
-    SipError
-    ├── MalformedMessage   what came in is not SIP (a ValueError too)
-    ├── SipFailure         the other side answered with a final response of 300 or more
-    ├── SipTimeout         no final response came in time
-    └── TransportFailure   the message could not be sent: refused, unreachable, connection lost
+SipError
+├── MalformedMessage   what came in is not SIP (a ValueError too)
+├── SipFailure         the other side answered with a final response of 300 or more
+├── SipTimeout         no final response came in time
+└── TransportFailure   the message could not be sent: refused, unreachable, connection lost
 """
 
 

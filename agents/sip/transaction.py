@@ -334,7 +334,7 @@ class Transaction:
 
 
 def make_ack(invite: Request, response: Response) -> Request:
-    """Build the ACK of a non-2xx final response, with the Via, From and Request-URI of the INVITE (section 17.1.1.3)."""
+    """Build the ACK of a non-2xx final response, with Via, From and Request-URI of the INVITE (section 17.1.1.3)."""
     return _follow_up("ACK", invite, response.headers["To"])
 
 

@@ -1,12 +1,12 @@
 """A SIP user agent (RFC 3261 sections 8, 10, 13-15) for the agents that make and take calls.
 
-    alice = UserAgent(uri="sip:alice@contoso.example", local_address="10.1.1.5", transport="tcp",
-                      server=Hop("198.18.64.10", 5060, "tcp"), username="alice", password="secret")
-    await alice.start()
-    await alice.register()
-    call = await alice.invite("sip:bob@contoso.example", offer, timeout_s=12)
-    ...call.answer...
-    await call.bye()
+alice = UserAgent(uri="sip:alice@contoso.example", local_address="10.1.1.5", transport="tcp",
+                  server=Hop("198.18.64.10", 5060, "tcp"), username="alice", password="secret")
+await alice.start()
+await alice.register()
+call = await alice.invite("sip:bob@contoso.example", offer, timeout_s=12)
+...call.answer...
+await call.bye()
 """
 
 import asyncio
@@ -68,7 +68,8 @@ class UserAgent:
         self._stack = Stack(network, timing=Timing(t1_ns=t1_ns))
         self._core = Core(
             stack=self._stack, uri=address, display_name=display_name, server=server,
-            transport=server.transport if server else transport, username=username or address.user or "", password=password,
+            transport=server.transport if server else transport, username=username or address.user or "",
+            password=password,
         )  # fmt: skip
         self._listen = tuple(listen)
         self._dialogs: dict[DialogId, Dialog] = {}

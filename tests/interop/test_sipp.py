@@ -59,8 +59,9 @@ async def running_front_end() -> AsyncIterator[Hop]:
 async def start_sipp(scenario: str, address: str, port: int, server: Hop, transport: Transport, *more: str) -> "Sipp":
     """Start SIPp with one of our scenario files at *address*."""
     process = await asyncio.create_subprocess_exec(
-        "sipp", f"{server.address}:{server.port}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", address, "-p", str(port),
-        "-m", "1", "-nostdin", "-t", "t1" if transport == "tcp" else "u1", "-timeout", "20", "-timeout_error", *more,
+        "sipp", f"{server.address}:{server.port}", "-sf", str(SCENARIOS / f"{scenario}.xml"),
+        "-i", address, "-p", str(port), "-m", "1", "-nostdin", "-t", "t1" if transport == "tcp" else "u1",
+        "-timeout", "20", "-timeout_error", *more,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     return Sipp(process, scenario)
@@ -82,7 +83,8 @@ class Sipp:
     async def succeed(self) -> None:
         """Fail the test, with SIPp's words, unless the scenario went through."""
         status = await self.status()
-        assert status == 0, f"sipp {self._scenario} ended with {status}:\n{self._output.decode(errors='replace')[-3000:]}"
+        output = self._output.decode(errors="replace")
+        assert status == 0, f"sipp {self._scenario} ended with {status}:\n{output[-3000:]}"
 
     async def listens(self, address: str, port: int, transport: Transport) -> None:
         """Wait until it has bound its port (looked up in /proc/net)."""
@@ -98,7 +100,9 @@ def _proc_net(transport: Transport) -> list[str]:
     return Path(f"/proc/net/{transport}").read_text().splitlines()[1:]
 
 
-async def register_by_sipp(user: str, address: str, port: int, server: Hop, transport: Transport, password: str) -> Sipp:
+async def register_by_sipp(
+    user: str, address: str, port: int, server: Hop, transport: Transport, password: str
+) -> Sipp:
     """Start the registration of *user*."""
     credentials = ("-s", user, "-au", user, "-ap", password)
     return await start_sipp("register", address, port, server, transport, *credentials)
