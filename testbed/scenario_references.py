@@ -28,6 +28,7 @@ def scenario_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
         yield Fault(("legs",), "there is none; without legs nothing would be judged")
     for name, party in scenario.parties.items():
         yield from _party_faults(name, party, topology)
+        yield from _name_taken(name, party, topology)
     for index, call in enumerate(scenario.calls):
         yield from _call_faults(("calls", index), call, scenario, topology)
     yield from _leg_faults(scenario, topology)
@@ -50,6 +51,16 @@ def _party_faults(name: str, party: Party, topology: Topology) -> Iterator[Fault
         if match[1] not in domains:
             hint = suggest(match[1], domains, what="its domains")
             yield Fault((*key, "uri"), f"pool {party.home} has no users of {match[1]!r}; {hint}")
+
+
+def _name_taken(name: str, party: Party, topology: Topology) -> Iterator[Fault]:
+    """A leg's `from` and `to` must mean one thing, and programs are named after their party or their server."""
+    roles = roles_of(topology)
+    servers = {node for nodes in roles.values() for node in nodes}
+    if name in roles:
+        yield Fault(("parties", name), "is the name of a role too; choose another")
+    if name in servers and party.node != name:
+        yield Fault(("parties", name), "is the name of a server too; choose another")
 
 
 def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -> Iterator[Fault]:

@@ -214,6 +214,8 @@ REFERENCE_FAULTS = [
 ]
 
 SCENARIO_FAULTS = [
+    ("[parties.ben]", "[parties.online-edge]", "parties.online-edge", "is the name of a role too"),
+    ("[parties.ben]", "[parties.fe]", "parties.fe", "is the name of a server too"),
     ('node = "ann"', 'node = "anne"', "parties.ann.node", "no host 'anne'; did you mean 'ann'?"),
     ('node = "ann"', 'node = "r1"', "parties.ann.node", "no host 'r1'"),
     ('home = "online"', 'home = "on-line"', "parties.ann.home", "no pool 'on-line'; did you mean 'online'?"),
