@@ -76,6 +76,8 @@ class _Graph:
     sides: Mapping[str, Side]
     "Side of each segment."
     order: Mapping[str, int]
+    busy: frozenset[str]
+    "Nodes with a link that carries something."
 
     def outward(self, name: str) -> set[Side]:
         """Return the sides to which a node has a link that leaves its segment."""
@@ -106,7 +108,7 @@ def lay_out(
 
     *empty* are segments (name, kind) drawn without nodes; *busy* are links that carry something: they are kept level.
     """
-    graph = _graph(nodes, links)
+    graph = _graph(nodes, links, busy)
     boxes = [_box(segment, graph) for segment in dict.fromkeys(node.segment for node in nodes)]
     boxes += [Box(segment, kind, _SIDES.get(kind, "right"), []) for segment, kind in empty]
     boxes.sort(key=lambda box: _ORDER.index(box.kind))
@@ -132,7 +134,7 @@ def _best_rows(boxes: list[Box], links: Sequence[LinkPlan], graph: _Graph, busy:
     return _rows(boxes, graph)
 
 
-def _graph(nodes: Sequence[NodePlan], links: Sequence[LinkPlan]) -> _Graph:
+def _graph(nodes: Sequence[NodePlan], links: Sequence[LinkPlan], busy: frozenset[str]) -> _Graph:
     neighbours: dict[str, list[str]] = {node.name: [] for node in nodes}
     for link in links:
         neighbours[link.a.node].append(link.b.node)
@@ -146,7 +148,8 @@ def _graph(nodes: Sequence[NodePlan], links: Sequence[LinkPlan]) -> _Graph:
         ):
             sides[node.segment] = "left"
     order = {node.name: index for index, node in enumerate(nodes)}
-    return _Graph(by_name, {name: tuple(others) for name, others in neighbours.items()}, sides, order)
+    busy_nodes = frozenset(end.node for link in links if link.name in busy for end in (link.a, link.b))
+    return _Graph(by_name, {name: tuple(others) for name, others in neighbours.items()}, sides, order, busy_nodes)
 
 
 def _box(segment: str, graph: _Graph) -> Box:
@@ -222,7 +225,9 @@ def _stack_side(box: Box, above: float | None, graph: _Graph, y: dict[str, float
         return box.y + box.height
     for layer in box.layers if box.side == "right" else reversed(box.layers):
         wish = {name: _wish(name, layer, graph, y) for name in layer}
-        layer.sort(key=lambda name: (wish[name], graph.order[name]))
+        # What is busy in a lower box stands on top, where the way to the middle is shortest.
+        lower = above is not None
+        layer.sort(key=lambda name: (lower and name not in graph.busy, wish[name], graph.order[name]))
         y |= _spread(layer, wish)
     inside = [name for layer in box.layers for name in layer]
     box.y = min(y[name] for name in inside) - HEADROOM
@@ -254,7 +259,7 @@ def _finish(boxes: list[Box], y: dict[str, float]) -> Layout:
     top = min(box.y for box in boxes)
     for side in ("left", "middle", "right"):
         if first := min((box for box in boxes if box.side == side), key=lambda box: box.y, default=None):
-            first.height += first.y - top
+            first.height += first.y - top if first.layers else 0
             first.y = top
     lift = MARGIN - min(box.y for box in boxes)
     x = MARGIN

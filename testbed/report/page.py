@@ -1,6 +1,7 @@
 """The report page: one self-contained file, written from a results directory."""
 
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ def report_page(record: RunRecord) -> str:
     environment.filters["measured"] = measured
     environment.filters["segment"] = lambda kind: SEGMENT_WORDS.get(kind, kind)
     environment.filters["plain"] = plain
+    environment.filters["moment"] = moment
     return environment.get_template("report.html.j2").render(_context(record))
 
 
@@ -50,6 +52,15 @@ def measured(value: Any) -> str:
     if value is None:
         return "not measured"
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def moment(iso: str | None) -> str:
+    """Write an ISO 8601 time as people do; what is none is left as it stands."""
+    try:
+        parsed = datetime.fromisoformat(iso or "")
+    except ValueError:
+        return iso or "not measured"
+    return parsed.strftime("%-d %B %Y, %H:%M:%S ") + (parsed.tzname() or "")
 
 
 def _context(record: RunRecord) -> dict[str, Any]:

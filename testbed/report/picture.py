@@ -158,15 +158,20 @@ def _counted_links(plan: Plan, traffic: Traffic) -> set[str]:
     """Return the links whose counts are written out: where segments meet, where a leg ends, where something is wrong.
 
     Between them the counts hardly change; writing them on every link would hide the picture. All are in its titles.
+    Where a node passes on between two segments exactly what it got, the counts stand on one side of it.
     """
     segment = {node.name: node.segment for node in plan.nodes}
-    watched = set(traffic.actors)
+    told: set[tuple[str, frozenset[tuple[str, frozenset[int]]]]] = set()
     counted = set()
     for one in traffic.links:
-        a, b = one.link.a.node, one.link.b.node
+        ends = {one.link.a.node, one.link.b.node}
+        counts = frozenset((strand.flow, frozenset((strand.forward, strand.backward))) for strand in one.strands)
         wrong = any(strand.forbidden for strand in one.strands)
-        if segment[a] != segment[b] or {a, b} & watched or wrong:
+        if wrong or ends & set(traffic.actors):
             counted.add(one.link.name)
+        elif len({segment[end] for end in ends}) > 1 and not any((end, counts) in told for end in ends):
+            counted.add(one.link.name)
+            told |= {(end, counts) for end in ends}
     return counted
 
 
@@ -326,7 +331,7 @@ def _draw_key(root: Element, traffic: Traffic, drops: Sequence[NodeDrops], layou
         x = _key_words(key, (x + 22, y), "watched and silent")
     if drops:
         glyphs.draw_drop(key, (x, y), "n")
-        _key_words(key, (x + 26, y), "n packets dropped by the firewall's rules")
+        _key_words(key, (x + 30, y), "n packets dropped by the firewall's rules")
 
 
 def _key_words(key: Element, place: Point, words: str) -> float:

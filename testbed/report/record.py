@@ -81,6 +81,7 @@ class CheckJudged(FilePart):
     expected: Any = None
     observed: Any = None
     verdict: Verdict
+    reason: str | None = None
     evidence: tuple[str, ...] = ()
 
 

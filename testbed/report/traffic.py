@@ -65,7 +65,8 @@ def scenario_traffic(record: ScenarioRecord, plan: Plan) -> Traffic:
     idle: set[str] = set()
     for leg in record.legs:
         _add_leg(leg, topology, strands)
-        expected |= _predicted_links(leg, plan)
+        if leg.verdict != "PASS":
+            expected |= _predicted_links(leg, plan)
         idle |= _forbidden_route(leg, topology)
     captured = (record.emulation or {}).get("capture") or {}
     drawn = []
