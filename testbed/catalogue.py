@@ -17,7 +17,6 @@ from testbed.toml import read_document
 
 TABLES: tuple[str, ...] = get_args(Scenario.model_fields["table"].annotation)
 "What `--table` may name."
-FLOWS = ("signaling", "media")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +110,18 @@ def choose(
 
 
 def catalogue_table(entries: Sequence[CatalogueEntry]) -> Table:
-    """Lay the catalogue out for a terminal: a row a scenario, with what the article says of each party."""
+    """Lay the catalogue out for a terminal: a row a scenario, its title and what the article says of each party."""
     table = Table(box=None, pad_edge=False)
-    for title in ("Row", "Scenario", "Table", "Title", "Article: signaling", "Article: media", "Controls"):
-        table.add_column(title, overflow="fold")
+    table.add_column("Row", no_wrap=True)
+    table.add_column("Scenario")
+    table.add_column("The article says")
+    table.add_column("Controls", justify="right")
     for entry in entries:
-        cells = [", ".join(f"{who} {what}" for who, what in entry.article.get(flow, {}).items()) for flow in FLOWS]
-        names = (entry.row, entry.scenario, entry.table, entry.title, *cells, str(len(entry.controls)))
-        table.add_row(*(Text(name) for name in names))
+        article = "\n".join(f"{flow}: {_cell(cells)}" for flow, cells in entry.article.items())
+        scenario = Text(f"{entry.scenario}\n{entry.title}")
+        table.add_row(Text(entry.row), scenario, Text(article), str(len(entry.controls)))
     return table
+
+
+def _cell(parties: dict[str, str]) -> str:
+    return ", ".join(f"{party} {path}" for party, path in parties.items())

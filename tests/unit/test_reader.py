@@ -1,12 +1,14 @@
 """Reading topologies and scenarios that are right."""
 
+from io import StringIO
 from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from spec_samples import OFFICE, write_samples
 
-from testbed.catalogue import choose, find_scenario, find_spec, is_topology, list_scenarios
+from testbed.catalogue import catalogue_table, choose, find_scenario, find_spec, is_topology, list_scenarios
 from testbed.errors import SpecError, UsageError
 from testbed.places import ROOT_VARIABLE, scenario_id
 from testbed.reader import check_controls, read_scenario, read_spec, read_topology
@@ -100,6 +102,16 @@ def test_the_catalogue_lists_what_the_root_holds(tmp_path: Path, monkeypatch: py
     assert find_scenario("own/call") == find_scenario(str(path)) == path
     assert choose(["own/call", str(path)], table="online") == [path]
     assert is_topology(find_spec("tiny")) and not is_topology(find_spec("own/call"))
+
+
+def test_the_catalogues_table_fits_a_narrow_terminal(tmp_path: Path) -> None:
+    write_samples(tmp_path, ('row = "X-1"', 'row = "X-1"\narticle.media = { ann = "local", ben = "local" }'))
+    written = StringIO()
+    screen = Console(width=80, file=written)
+    screen.print(catalogue_table(list_scenarios(tmp_path)))
+    lines = written.getvalue().splitlines()
+    assert lines[1].split() == ["X-1", "own/call", "media:", "ann", "local,", "ben", "local", "1"]
+    assert lines[2].strip() == "Ann calls Ben"
 
 
 @pytest.mark.parametrize(
