@@ -4,7 +4,7 @@ import asyncio
 import enum
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 from agents.ice import RelayError
@@ -16,11 +16,16 @@ from agents.tone import Listener
 
 UNFORESEEN: Final = "failed"
 "Cause of an error that no part expects: the detail tells its type."
-_BYE_LIMIT_S: Final = 0.4
+_BYE_LIMIT_S: Final = 0.3
 
 
 class CallEnded(Exception):
     """The call is over in an orderly way; the message is the cause."""
+
+
+def tones_of(job: Message) -> dict[str, int]:
+    """Return who plays which tone, from the job's `tones`; empty where it has none."""
+    return {str(name): int(hz) for name, hz in (job.get("tones") or {}).items()}
 
 
 class Session(Protocol):
@@ -65,10 +70,22 @@ def cause_of(error: BaseException) -> str:
 class Call:
     """State of one call, from the first command or INVITE to `terminated`."""
 
-    def __init__(self, *, name: str | None, peer: str, say: Say, registration_ms: float | None = None) -> None:
-        """*name* is the conductor's for it; a called party does not know it, and tells the SIP Call-ID instead."""
+    def __init__(
+        self,
+        *,
+        name: str | None,
+        peer: str,
+        say: Say,
+        tones_hz: Mapping[str, int] | None = None,
+        registration_ms: float | None = None,
+    ) -> None:
+        """*name* is the conductor's for it; a called party does not know it, and tells the SIP Call-ID instead.
+
+        *tones_hz* says who plays which tone, so that the result can name who was heard.
+        """
         self._name, self._peer, self._say = name, peer, say
         self._registration_ms = registration_ms
+        self._tones_hz = tones_hz or {}
         self._loop = asyncio.get_running_loop()
         self.began_s = self._loop.time()
         self._moments: dict[Milestones, float] = {}
@@ -196,7 +213,7 @@ class Call:
             "audio": {
                 "received_level_dbov": None if level is None else round(level, 1),
                 "seconds": self.listener.seconds,
-                "tone_hz": {str(hz): level for hz, level in self.listener.tones().items()},
+                "tone_hz": self.listener.levels(self._tones_hz),
             },
             "timing": self._timing(),
         }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from agents import tone
-from agents.call import Call, CallEnded, Milestones, cause_of, take
+from agents.call import Call, CallEnded, Milestones, cause_of, take, tones_of
 from agents.media import MediaSession
 from agents.pace import FrameClock, LoopLag
 from agents.process import Commands, Message, Say, one_line
@@ -34,6 +34,8 @@ class Settings:
     sip_t1_ns: int
     setup_limit_s: float
     tone_hz: int
+    tones_hz: dict[str, int]
+    "Who plays which tone, for the result to name whom we heard."
     is_guest: bool
 
     @classmethod
@@ -53,6 +55,7 @@ class Settings:
                 sip_t1_ns=int(job.get("sip_t1_ns", 500_000_000)),
                 setup_limit_s=int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9,
                 tone_hz=int(job["tone_hz"]),
+                tones_hz=tones_of(job),
                 is_guest=bool(job.get("guest", False)),
             )
         except KeyError as missing:
@@ -109,7 +112,13 @@ class Client:
         task.add_done_callback(self._tasks.discard)
 
     def _new_call(self, name: str | None, peer: str) -> Call:
-        call = Call(name=name, peer=peer, say=self._say, registration_ms=self._registration_ms)
+        call = Call(
+            name=name,
+            peer=peer,
+            say=self._say,
+            tones_hz=self._settings.tones_hz,
+            registration_ms=self._registration_ms,
+        )
         self._calls.append(call)
         return call
 

@@ -8,7 +8,7 @@ import numpy as np
 from av import VideoFrame
 
 from agents import tone
-from agents.call import Call, CallEnded, take
+from agents.call import Call, CallEnded, take, tones_of
 from agents.frames import Mixer
 from agents.ice import TurnServer
 from agents.media import MediaSession
@@ -64,6 +64,7 @@ class Conference:
         self._say, self._clock = say, FrameClock()
         self._rooms: dict[str, Room] = {}
         self._calls: list[Call] = []
+        self._tones_hz = tones_of(job)
         self._agent = UserAgent(
             uri=job.get("uri", f"sip:{self._name}@{address}"),
             local_address=address,
@@ -84,7 +85,7 @@ class Conference:
             return
         room = self._rooms.setdefault(uri, Room(Mixer(self._announcement)))
         participant = incoming.call_id
-        call = Call(name=None, peer=incoming.caller, say=self._say)
+        call = Call(name=None, peer=incoming.caller, say=self._say, tones_hz=self._tones_hz)
         self._calls.append(call)
         room.mixer.join(participant)
         try:

@@ -22,7 +22,7 @@ from agents.process import Message
 
 Kind = Literal["audio", "video"]
 _CODEC: Final = {"audio": "audio/PCMU", "video": "video/VP8"}
-_CLOSE_LIMIT_S: Final = 0.5
+_CLOSE_LIMIT_S: Final = 0.3
 _REPORT_POLL_S: Final = 0.1
 
 
@@ -237,7 +237,7 @@ class MediaSession:
         }
 
     async def close(self) -> None:
-        """Give everything back. A relay that no longer answers is not waited for longer than half a second."""
+        """Give everything back. A relay that no longer answers is not waited for longer than 0.3 s."""
         if self._connection is None:
             return
         closing = asyncio.create_task(self._connection.close())

@@ -8,7 +8,7 @@ import asyncio
 from typing import Final, TypeVar
 
 from agents import g711
-from agents.call import Call, CallEnded, Milestones, cause_of
+from agents.call import Call, CallEnded, Milestones, cause_of, tones_of
 from agents.frames import FrameQueue
 from agents.ice import TurnServer
 from agents.media import MediaSession
@@ -175,6 +175,7 @@ class Mediation:
         self._say = say
         self._setup_limit_s = int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9
         self._calls: list[Call] = []
+        self._tones_hz = tones_of(job)
         uri, t1_ns = job.get("uri", f"sip:{name}@{self.address}"), int(job.get("sip_t1_ns", 500_000_000))
         self._pool_agent = UserAgent(
             uri=uri,
@@ -194,7 +195,7 @@ class Mediation:
 
     def new_call(self, peer: str) -> Call:
         """Return a new leg, whose result will be told."""
-        call = Call(name=None, peer=peer, say=self._say)
+        call = Call(name=None, peer=peer, say=self._say, tones_hz=self._tones_hz)
         self._calls.append(call)
         return call
 

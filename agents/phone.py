@@ -3,7 +3,7 @@
 import asyncio
 
 from agents import g711, tone
-from agents.call import Call, CallEnded, Milestones, take
+from agents.call import Call, CallEnded, Milestones, take, tones_of
 from agents.client import obey
 from agents.pace import FrameClock, LoopLag
 from agents.plain import PlainSession
@@ -26,6 +26,7 @@ class Phone:
         self._say, self._clock = say, FrameClock()
         self._setup_limit_s = int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9
         self._calls: list[Call] = []
+        self._tones_hz = tones_of(job)
         self._tasks: set[asyncio.Task[None]] = set()
         self._agent = UserAgent(
             uri=uri,
@@ -41,7 +42,7 @@ class Phone:
         await self._agent.start()
 
     def _new_call(self, name: str | None, peer: str) -> Call:
-        call = Call(name=name, peer=peer, say=self._say)
+        call = Call(name=name, peer=peer, say=self._say, tones_hz=self._tones_hz)
         self._calls.append(call)
         return call
 

@@ -1,6 +1,7 @@
 """Tones: what a party plays, and how a receiver proves whom it hears."""
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -28,9 +29,13 @@ def tone_frames(frequency_hz: int, *, level_dbov: float = TONE_LEVEL_DBOV) -> tu
     return tuple(payload[i : i + g711.FRAME_SAMPLES] for i in range(0, len(payload), g711.FRAME_SAMPLES))
 
 
-def level_dbov(mean_square: float) -> float | None:
-    """Return the level of audio of that mean square; None for digital silence, which has no logarithm."""
-    return 10 * math.log10(mean_square / 32768**2) if mean_square > 0 else None
+SILENCE_DBOV: Final = -127.0
+"The lowest level there is, by definition: digital silence (RFC 6464 section 3)."
+
+
+def level_dbov(mean_square: float) -> float:
+    """Return the level of audio of that mean square."""
+    return max(SILENCE_DBOV, 10 * math.log10(mean_square / 32768**2)) if mean_square > 0 else SILENCE_DBOV
 
 
 class Listener:
@@ -68,11 +73,11 @@ class Listener:
         self._filled = 0
 
     def received_level_dbov(self) -> float | None:
-        """Level of everything heard but direct current; None before the first whole second and for silence."""
+        """Level of everything heard but direct current; None before the first whole second."""
         return level_dbov(float(self._mean_squares[1:].sum()) / self._seconds) if self._seconds else None
 
     def level_of(self, frequency_hz: int) -> float | None:
-        """Level of one frequency; None before the first whole second and for silence.
+        """Level of one frequency; None before the first whole second.
 
         A tone seldom falls on one line for good (a lost frame shifts its phase), so the lines within 10 Hz count.
         """
@@ -81,11 +86,23 @@ class Listener:
         near = self._mean_squares[max(1, frequency_hz - 10) : frequency_hz + 11]
         return level_dbov(float(near.sum()) / self._seconds)
 
+    def levels(self, tones_hz: Mapping[str, int]) -> dict[str, float | None]:
+        """Return the level of each known tone by its player's name, and of every other tone heard by its frequency."""
+        known = {name: self.level_of(hz) for name, hz in tones_hz.items()}
+        others = {
+            str(hz): level
+            for hz, level in self.tones().items()
+            if all(abs(hz - known_hz) >= 50 for known_hz in tones_hz.values())
+        }
+        return {**{name: None if level is None else round(level, 1) for name, level in known.items()}, **others}
+
     def tones(self) -> dict[int, float]:
         """Return the tones heard (local maxima of at least HEARD_DBOV, 50 Hz apart): frequency to level in dBov.
 
         The frequency is to the nearest 10 Hz, for the same reason that lines within 10 Hz count as one."""
         heard: dict[int, float] = {}
+        if not self._seconds:
+            return heard
         for line in map(int, np.argsort(self._mean_squares[100:])[::-1] + 100):
             level = self.level_of(line)
             if level is None or level < HEARD_DBOV:

@@ -45,15 +45,24 @@ def test_a_tone_that_is_not_played_is_not_heard() -> None:
     assert level < tone.HEARD_DBOV
 
 
-def test_silence_has_no_level_and_no_tones() -> None:
+def test_silence_has_the_lowest_level_and_no_tones() -> None:
     listener = listen()
-    assert (listener.seconds, listener.received_level_dbov(), listener.tones()) == (2, None, {})
+    assert (listener.seconds, listener.received_level_dbov(), listener.tones()) == (2, tone.SILENCE_DBOV, {})
+
+
+def test_levels_name_who_was_heard_who_was_not_and_whom_nobody_expected() -> None:
+    levels = listen(400, 700).levels({"alice": 400, "bob": 500})
+    assert levels["alice"] == pytest.approx(tone.TONE_LEVEL_DBOV, abs=0.1)
+    assert levels["bob"] is not None
+    assert levels["bob"] < tone.HEARD_DBOV
+    assert set(levels) == {"alice", "bob", "700"}
 
 
 def test_nothing_is_said_before_a_whole_second_was_heard() -> None:
     listener = tone.Listener()
     listener.hear(tone.tone(400)[:7999])
     assert (listener.seconds, listener.received_level_dbov(), listener.level_of(400)) == (0, None, None)
+    assert listener.levels({"alice": 400}) == {"alice": None}
 
 
 def test_a_tone_with_lost_frames_is_still_heard_as_one_tone() -> None:
