@@ -22,8 +22,8 @@ class CapturePoint:
     netns_fd: int
     "Open on the namespace that holds *interface*: A's own, or the switchboard."
     interface: str
-    is_switchboard: bool
-    "Whether *interface* is `w<n>a` in the switchboard: there, frames *received* come from A and go forward."
+    is_switchboard: bool = False
+    "Whether *interface* is `w<n>a` in the switchboard: received there is forward. The wire's own sending is unseen."
 
 
 @dataclass(frozen=True, slots=True)

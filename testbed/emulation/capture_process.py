@@ -196,6 +196,10 @@ class Capture:
         for point in job["firewalls"]:
             with _named(f"{point['firewall']}: cannot read the drop log"):
                 self.logs.append(_open_log(point, self.drops))
+        for writer in (self.packets, self.drops):
+            writer.flush()
+            if writer.fault is not None:
+                raise RigError(writer.fault)
         self.started_ns = time.time_ns()
         self._told: set[str] = set()
 
@@ -243,7 +247,7 @@ class Capture:
             started_ns=self.started_ns, ended_ns=ended_ns, kernel_dropped=[x.kernel_dropped for x in self.links]
         )
         self.drops.close(
-            started_ns=self.started_ns, ended_ns=ended_ns, kernel_dropped=[x.log.losses.lost for x in self.logs]
+            started_ns=self.started_ns, ended_ns=ended_ns, kernel_dropped=[x.log.lost for x in self.logs]
         )
         return {
             "capture": {
@@ -256,7 +260,7 @@ class Capture:
             "dropped_log": {
                 x.firewall: {
                     "packets": self.drops.written[x.interface],
-                    "lost": x.log.losses.lost + self.drops.lost[x.interface],
+                    "lost": x.log.lost + self.drops.lost[x.interface],
                 }
                 for x in self.logs
             },

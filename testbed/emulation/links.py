@@ -82,6 +82,11 @@ async def choose_backend(wanted: Literal["auto", "netem", "wire"] = "auto") -> B
     return "wire"
 
 
+def choose_backend_in_a_namespace() -> Backend:
+    """Return the backend a world would use on this machine; for callers without an event loop, outside of any world."""
+    return asyncio.run(choose_backend())
+
+
 async def start(links: Sequence[ShapedLink], *, switchboard_fd: int, backend: Backend, seed: int) -> LinksHandle:
     """Join `w<n>a` and `w<n>b` of each link in the switchboard. Both interfaces must exist and be up.
 

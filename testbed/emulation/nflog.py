@@ -26,6 +26,8 @@ _FLAG_SEQUENCE: Final = 1
 
 _ATTR_HEADER, _ATTR_MARK, _ATTR_TIMESTAMP, _ATTR_IN, _ATTR_OUT = 1, 2, 3, 4, 5
 _ATTR_PAYLOAD, _ATTR_PREFIX, _ATTR_SEQUENCE = 9, 10, 12
+_SO_MEMINFO, _MEMINFO_DROPS = 55, 8
+_SEQUENCE_MASK: Final = 0xFFFFFFFF
 _TYPE_MASK: Final = 0x3FFF              # without the flags "nested" and "network byte order"
 
 _HOOKS: Final = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
@@ -134,37 +136,26 @@ def bind_message(group: int) -> bytes:
     return _message_head.pack(_message_head.size + len(body), _CONFIG, _NLM_F_REQUEST | _NLM_F_ACK, 1, 0) + body
 
 
-class LossCount:
-    """Packets that were logged but never reached us: gaps in the sequence, or an overrun with nothing after it."""
+class SequenceGaps:
+    """Packets missing between those that arrived, by the kernel's numbers."""
 
     def __init__(self) -> None:
+        self.missing = 0
         self._expected = 0
-        self._missing = 0
-        self._overrun = False
-
-    @property
-    def lost(self) -> int:
-        """How many are known to be lost, at least."""
-        return self._missing + self._overrun
 
     def observe(self, sequence: int | None) -> None:
         """Take in the number of a packet that arrived."""
         if sequence is None:
             return
-        self._missing += (sequence - self._expected) & 0xFFFFFFFF
-        self._expected = sequence + 1
-        self._overrun = False               # the gap now tells how many
-
-    def overrun(self) -> None:
-        """Take in that the kernel said ENOBUFS."""
-        self._overrun = True
+        self.missing += (sequence - self._expected) & _SEQUENCE_MASK
+        self._expected = sequence + 1 & _SEQUENCE_MASK
 
 
 class NflogSocket:
     """A netlink socket on one NFLOG group of the network namespace it is opened in. Not blocking."""
 
     def __init__(self, group: int, *, buffer_bytes: int = 4 << 20) -> None:
-        self.losses = LossCount()
+        self._gaps = SequenceGaps()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         self._socket.bind((0, 0))
@@ -187,12 +178,18 @@ class NflogSocket:
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            self.losses.overrun()
-            return self.read()
+            return self.read()                  # the kernel says that it dropped some: `lost` counts them
         packets = [x for x in parse_messages(datagram) if isinstance(x, LoggedPacket)]
         for packet in packets:
-            self.losses.observe(packet.sequence)
+            self._gaps.observe(packet.sequence)
         return packets
+
+    @property
+    def lost(self) -> int:
+        """How many logged packets never reached us: by the socket's own counter, or by gaps where these say more."""
+        counters = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * (_MEMINFO_DROPS + 1))
+        dropped: int = struct.unpack_from("=I", counters, 4 * _MEMINFO_DROPS)[0]
+        return max(self._gaps.missing, dropped)
 
     def close(self) -> None:
         """Close the socket, which unbinds the group."""

@@ -87,8 +87,8 @@ def statistics_block(interface: int, *, started_ns: int, ended_ns: int, received
 class Writer:
     """A pcapng file being written, with a buffer of 1 MiB.
 
-    When a write fails (disk full) the file is cut back to the end of its last whole block, `fault` says why, and what
-    was in the buffer and what comes later is counted as lost, per interface.
+    When a write fails (disk full) the file is cut back to the end of its last whole block, `fault` says why, and every
+    packet that did not get in, then or later, is counted as lost, per interface.
     """
 
     def __init__(self, path: Path, *, application: str = "callflow-testbed", system: str = "Linux") -> None:
@@ -96,19 +96,20 @@ class Writer:
         self.fault: str | None = None
         "Why the file is incomplete, in one line; None while it is whole."
         self.written: list[int] = []
-        "Packets safely given to the kernel, per interface."
+        "Packets given to the kernel, per interface."
         self.lost: list[int] = []
         "Packets that could not be written, per interface."
-        self._waiting: list[int] = []
         self._buffer = bytearray(section_block(application, system))
+        self._blocks: list[tuple[int, int | None]] = [(len(self._buffer), None)]
+        "Where each block in the buffer ends, and the interface if it is a packet."
         self._whole_bytes = 0
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
 
     def add_interface(self, name: str, description: str, link_type: int) -> int:
         """Describe an interface and return its number."""
-        self._buffer += interface_block(name, description, link_type)
-        for counts in (self.written, self.lost, self._waiting):
-            counts.append(0)
+        self._append(interface_block(name, description, link_type), None)
+        self.written.append(0)
+        self.lost.append(0)
         return len(self.written) - 1
 
     def add_packet(
@@ -118,54 +119,50 @@ class Writer:
         if self.fault is not None:
             self.lost[interface] += 1
             return
-        self._buffer += packet_block(interface, time_ns, packet, direction=direction, comment=comment)
-        self._waiting[interface] += 1
+        self._append(packet_block(interface, time_ns, packet, direction=direction, comment=comment), interface)
         if len(self._buffer) >= _BUFFER_BYTES:
             self.flush()
 
+    def _append(self, block: bytes, interface: int | None) -> None:
+        self._buffer += block
+        self._blocks.append((len(self._buffer), interface))
+
     def flush(self) -> None:
         """Give the kernel what is buffered."""
-        if self.fault is not None or not self._buffer:
+        if not self._buffer:
             return
+        done = 0
         try:
-            self._write_all(self._buffer)
+            with memoryview(self._buffer) as rest:
+                while self.fault is None and done < len(rest):
+                    done += os.write(self._fd, rest[done:])
         except OSError as error:
-            os.ftruncate(self._fd, self._whole_bytes)
-            os.lseek(self._fd, self._whole_bytes, os.SEEK_SET)
             self.fault = f"{self.path}: {error.strerror}: the capture is incomplete from here on"
-            self._settle(self.lost)
-        else:
-            self._whole_bytes += len(self._buffer)
-            self._settle(self.written)
+        self._settle(done)
+
+    def _settle(self, done: int) -> None:
+        """Count what the first *done* bytes of the buffer hold whole, cut off the part of a block, and begin anew."""
+        whole = 0
+        for end, interface in self._blocks:
+            if end <= done:
+                whole = end
+            if interface is not None:
+                counts = self.written if end <= done else self.lost
+                counts[interface] += 1
+        self._whole_bytes += whole
+        if whole != done:
+            os.ftruncate(self._fd, self._whole_bytes)
         self._buffer.clear()
-
-    def _write_all(self, content: bytearray) -> None:
-        with memoryview(content) as rest:
-            done = 0
-            while done < len(rest):
-                done += os.write(self._fd, rest[done:])
-
-    def _settle(self, counts: list[int]) -> None:
-        for interface, packets in enumerate(self._waiting):
-            counts[interface] += packets
-            self._waiting[interface] = 0
+        self._blocks.clear()
 
     def close(self, *, started_ns: int, ended_ns: int, kernel_dropped: list[int]) -> None:
         """Write what is left and each interface's statistics; *kernel_dropped* adds to what the file itself lost."""
         self.flush()
-        statistics = [
-            statistics_block(
-                interface, started_ns=started_ns, ended_ns=ended_ns,
-                received=self.written[interface] + self.lost[interface] + kernel_dropped[interface],
-                dropped=self.lost[interface] + kernel_dropped[interface],
+        for interface, (written, lost) in enumerate(zip(self.written, self.lost, strict=True)):
+            dropped = lost + kernel_dropped[interface]
+            block = statistics_block(
+                interface, started_ns=started_ns, ended_ns=ended_ns, received=written + dropped, dropped=dropped
             )
-            for interface in range(len(self.written))
-        ]
-        try:
-            if self._whole_bytes:
-                self._write_all(bytearray(b"".join(statistics)))
-        except OSError as error:
-            os.ftruncate(self._fd, self._whole_bytes)
-            self.fault = self.fault or f"{self.path}: {error.strerror}: the capture lacks its statistics"
-        finally:
-            os.close(self._fd)
+            self._append(block, None)
+        self.flush()
+        os.close(self._fd)

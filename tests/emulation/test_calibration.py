@@ -11,7 +11,7 @@ pytestmark = pytest.mark.emulation
 
 
 def table(rows: list[Row]) -> str:
-    return "\n".join(f"{x.what}: {x.configured} configured, {x.achieved} achieved ± {x.tolerance} {x.unit}" for x in rows)
+    return "\n".join(f"{x.what}: should be {x.configured}, not {x.achieved} ± {x.tolerance} {x.unit}" for x in rows)
 
 
 def wrong(rows: list[Row]) -> list[Row]:
