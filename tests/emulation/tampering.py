@@ -1,13 +1,14 @@
-"""Run in a world by test_readback: build the small network, spoil one thing after the other, say what readback finds."""
+"""Run in a world by test_readback: build the small network, spoil one thing after the other, say what is found."""
 
 import asyncio
 import json
 import sys
 from pathlib import Path
 
-from testbed.emulation import commands, firewalls, mounts, readback
+from testbed.emulation import commands, firewalls, mounts, readback, routing
 from testbed.emulation.network import SWITCHBOARD, EmulatedNetwork
 from testbed.errors import RigError
+from testbed.plan.model import RouteFact
 
 from .small_world import small_plan
 
@@ -50,7 +51,23 @@ async def spoil_and_read() -> dict[str, str]:
         said[name] = await _complaint(network)
         await commands.run(node, *undo.split())
     said["mended"] = await _complaint(network)
+    missing = RouteFact(node="r1", prefix="10.0.4.0/24", via="10.0.2.2")
+    said["route not learned"] = await _unconverged(network, missing)
+    said["route not absent"] = await _unconverged(network, RouteFact(node="alice", prefix="0.0.0.0/0", via=None))
+    said["wrong next hop"] = await _unconverged(network, RouteFact(node="fw", prefix="10.0.0.0/16", via="10.0.3.9"))
+    arrival = asyncio.create_task(routing.Convergence(network, [missing]).wait(limit_s=20))
+    await asyncio.sleep(0)
+    await commands.run("r1", "ip", "route", "add", "10.0.4.0/24", "via", "10.0.2.2")
+    await arrival
     return said
+
+
+async def _unconverged(network: EmulatedNetwork, fact: RouteFact) -> str:
+    try:
+        await routing.Convergence(network, [fact]).wait(limit_s=0.1)
+    except RigError as error:
+        return str(error)
+    return ""
 
 
 async def _complaint(network: EmulatedNetwork) -> str:

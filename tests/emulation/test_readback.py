@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +54,12 @@ def test_an_untouched_network_is_as_planned(said: dict[str, str]) -> None:
 def test_tampering_is_found(tampering: str, said: dict[str, str]) -> None:
     assert said[tampering].startswith("the network is not what the plan says: ")
     assert EXPECTED[tampering] in said[tampering]
+
+
+def test_routes_that_do_not_come_are_named(said: dict[str, str]) -> None:
+    late = "routing has not converged after 0.1 s: "
+    assert said["route not learned"] == f"{late}r1: wanted 10.0.4.0/24 via 10.0.2.2, found no such route"
+    assert said["route not absent"] == f"{late}alice: 0.0.0.0/0 must be absent, found 0.0.0.0/0 via 10.0.1.2"
+    assert said["wrong next hop"] == (
+        f"{late}fw: wanted 10.0.0.0/16 via 10.0.3.9, found 10.0.0.0/16 via 10.0.3.1"
+    )
