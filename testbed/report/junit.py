@@ -11,6 +11,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 from testbed.report.record import RunRecord, ScenarioRecord, read_record
+from testbed.report.words import facts
 
 _NOT_XML: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _FAILURE_TYPES: Final = {"FAIL": "fail", "INCONCLUSIVE": "inconclusive"}
@@ -46,8 +47,8 @@ def _suite(record: RunRecord) -> ElementTree.Element:
     if timestamp := _timestamp(record.file.started):
         suite.set("timestamp", timestamp)
     properties = ElementTree.SubElement(suite, "properties")
-    for name, value in record.file.environment.items():
-        ElementTree.SubElement(properties, "property", {"name": _clean(str(name)), "value": _clean(str(value))})
+    for name, value in facts(record.file.environment):
+        ElementTree.SubElement(properties, "property", {"name": _clean(name), "value": _clean(value)})
     suite.extend(_case(scenario) for scenario in record.scenarios)
     ElementTree.SubElement(suite, "system-out")
     ElementTree.SubElement(suite, "system-err")

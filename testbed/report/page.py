@@ -1,7 +1,6 @@
 """The report page: one self-contained file, written from a results directory."""
 
 from collections import Counter
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from testbed import files
 from testbed.report.record import RunRecord, read_record
 from testbed.report.summary import FLOWS, summary_rows
-from testbed.report.view import facts, plain, scenario_view
+from testbed.report.view import scenario_view
+from testbed.report.words import facts, measured, moment, plain
 
 VERDICTS: Final = ("PASS", "FAIL", "INCONCLUSIVE", "ERROR")
 MARKS: Final = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "ERROR": "!"}
@@ -45,22 +45,6 @@ def report_page(record: RunRecord) -> str:
     environment.filters["plain"] = plain
     environment.filters["moment"] = moment
     return environment.get_template("report.html.j2").render(_context(record))
-
-
-def measured(value: Any) -> str:
-    """Write a number, or that there is none: missing is never 0."""
-    if value is None:
-        return "not measured"
-    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def moment(iso: str | None) -> str:
-    """Write an ISO 8601 time as people do; what is none is left as it stands."""
-    try:
-        parsed = datetime.fromisoformat(iso or "")
-    except ValueError:
-        return iso or "not measured"
-    return parsed.strftime("%-d %B %Y, %H:%M:%S ") + (parsed.tzname() or "")
 
 
 def _context(record: RunRecord) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -14,8 +14,7 @@ from testbed.report.picture import draw_picture
 from testbed.report.record import CheckJudged, Document, LegJudged, LinkSeen, ScenarioRecord, read_events
 from testbed.report.summary import SummaryRow, segment_kinds
 from testbed.report.traffic import is_forbidden, scenario_traffic
-from testbed.topology import LinkShape
-from testbed.units import format_duration, format_rate, format_ratio
+from testbed.report.words import facts, plain, shape_words
 
 EVIDENCE_FILES: Final = (
     "capture.pcapng",
@@ -136,41 +135,6 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
     )
 
 
-def facts(document: Document) -> tuple[tuple[str, str], ...]:
-    """Flatten a document to names and words: {"wire": {"p99_ns": 1000000}} gives ("wire p99", "1ms")."""
-    return tuple(_flatten("", document))
-
-
-def plain(value: Any) -> str:
-    """Write a value of a JSON file as people do; None is "not measured"."""
-    if value is None:
-        return "not measured"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(plain(one) for one in value) or "none"
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {words}" for name, words in facts(value)) or "none"
-    return str(value)
-
-
-def _flatten(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _flatten(f"{name} {key}".strip(), inner)
-        return
-    in_ns = "_ns" in name
-    words = name.replace("_ns", "").replace("_bytes", "").replace("_", " ")
-    if isinstance(value, int | float) and not isinstance(value, bool) and in_ns:
-        yield words, format_duration(round(value)) if abs(value) < 1e9 else f"{value / 1e9:.3f}s"
-    elif isinstance(value, int) and name.endswith("_bytes"):
-        yield words, f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value / 2**20:.1f} MiB"
-    else:
-        yield words, plain(value)
-
-
 def _degraded(health: Document) -> tuple[str, ...]:
     if not health.get("degraded"):
         return ()
@@ -254,26 +218,6 @@ def _shapes(record: ScenarioRecord, links: list[LinkPlan]) -> tuple[ShapeView, .
             arrow = f"{ends[0]} → {ends[1]}"
             views.append(ShapeView(link.name, arrow, shape_words(shape), plain(got) if got else None))
     return tuple(views)
-
-
-def shape_words(shape: LinkShape) -> str:
-    """Say what a shape does, leaving out what it does not do."""
-    words = []
-    if shape.delay or shape.jitter:
-        words.append(f"delay {format_duration(shape.delay)}")
-    if shape.jitter:
-        words.append(f"jitter {format_duration(shape.jitter)} ({shape.jitter_distribution})")
-    for name, ratio in (("loss", shape.loss), ("reorder", shape.reorder), ("duplicate", shape.duplicate)):
-        if ratio:
-            words.append(f"{name} {format_ratio(ratio)}")
-    if shape.burst_loss:
-        burst = shape.burst_loss
-        words.append(f"burst loss (enter {format_ratio(burst.enter)}, leave {format_ratio(burst.leave)})")
-    if shape.rate is not None:
-        words.append(f"rate {format_rate(shape.rate)}")
-    if shape.dscp == "bleach":
-        words.append("DSCP set to 0")
-    return ", ".join(words) or "unshaped"
 
 
 def _events(record: ScenarioRecord) -> Iterator[EventView]:
