@@ -5,7 +5,7 @@
     bob   10.2.0.2 ─┘                       └─ phone  203.0.113.2
 
 Standard input: {"drop": [iptables matches], "accept": [more], "jobs": [{"name", "program", ...}], "calls": [{"party", "call", ...}],
-"ends": [parties whose call must have ended before `stop`]}. Standard output: {agent: [its lines]}.
+"ends": [parties whose call must have ended before `stop`], "failing": [agents that end by themselves]}. Standard output: {agent: [its lines]}.
 """
 
 import contextlib
@@ -219,9 +219,12 @@ def conduct(spec: Line, directory: Path) -> dict[str, list[Line]]:
             conductor.agents[call["party"]].tell({"do": "call", **call})
         for end in spec["ends"]:
             conductor.wait(end, event="terminated")
-        for name in reversed(conductor.agents):
-            conductor.agents[name].tell({"do": "stop"})
+        for name in spec.get("failing", []):
             conductor.wait_exit(name)
+        for name in reversed(conductor.agents):
+            if name not in conductor.exits:
+                conductor.agents[name].tell({"do": "stop"})
+                conductor.wait_exit(name)
         said = {name: agent.lines for name, agent in conductor.agents.items()}
         return {**said, "exits": [conductor.exits]}
 

@@ -1,0 +1,254 @@
+"""Agents in a small world (agent_world.py): real calls through a default-DROP firewall, a Front End and coturn."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.emulation
+
+ROOT = Path(__file__).parents[2]
+SECRET = "a secret of the pool"
+FRONT_END = {"address": "198.51.101.2", "port": 5060, "transport": "tcp"}
+RELAY = {"address": "198.51.100.2", "udp_port": 3478, "tcp_port": 443}
+TONES = {"alice": 400, "bob": 500, "phone": 900}
+HEARD_DBOV = -45
+Said = dict[str, list[dict[str, Any]]]
+
+
+def play(tmp_path: Path, **spec: Any) -> Said:
+    """Carry out *spec* in a sealed world; return what each agent said."""
+    played = subprocess.run(
+        [
+            "unshare",
+            "-Urnpf",
+            "--mount-proc",
+            "--kill-child",
+            sys.executable,
+            "tests/emulation/agent_world.py",
+            tmp_path,
+        ],
+        input=json.dumps({"relay_secret": SECRET.replace(" ", "-"), "calls": [], "ends": [], **spec}),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=90,
+        check=False,
+    )
+    assert played.returncode == 0, played.stderr
+    said: Said = json.loads(played.stdout)
+    return said
+
+
+def front_end(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "fe",
+        "program": "front_end",
+        "node": "server",
+        "domains": ["contoso.example"],
+        "users": {f"sip:{name}@contoso.example": f"{name}'s" for name in ("alice", "bob")},
+        "listen": [{"transport": "tcp", "port": 5060}],
+        "relay_secret": SECRET.replace(" ", "-"),
+        "relays": [{**RELAY, "internal_address": None}],
+        "routes": [],
+        **changes,
+    }
+
+
+def client(name: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "program": "client",
+        "node": name,
+        "uri": f"sip:{name}@contoso.example",
+        "password": f"{name}'s",
+        "server": FRONT_END,
+        "relay": "by SIP",
+        "tone_hz": TONES[name],
+        "tones": TONES,
+        "setup_limit_ns": 8_000_000_000,
+        **changes,
+    }
+
+
+def call(party: str, target: str, **changes: Any) -> dict[str, Any]:
+    changes = {"media": ["audio"], "bundled": True, "duration_ns": 2_500_000_000, **changes}
+    return {"party": party, "call": "c1", "target": target, **changes}
+
+
+def routed_to(port: int, match: str) -> list[dict[str, Any]]:
+    return [{"match": match, "next": {"address": "198.51.101.2", "port": port, "transport": "tcp"}}]
+
+
+def result_of(said: Said, name: str) -> dict[str, Any]:
+    result = said[name][-1]
+    assert result["type"] == "result", said[name]
+    only: dict[str, Any] = result["calls"][0]
+    return only
+
+
+def events(said: Said, name: str) -> list[str]:
+    return [line["event"] for line in said[name] if line["type"] == "event"]
+
+
+def heard(said: Said, name: str) -> set[str]:
+    """Names (or frequencies) that agent *name* heard in its first call."""
+    levels = result_of(said, name)["audio"]["tone_hz"]
+    return {who for who, level in levels.items() if level is not None and level >= HEARD_DBOV}
+
+
+def test_two_clients_behind_a_firewall_hear_each_other_through_the_relay(tmp_path: Path) -> None:
+    said = play(
+        tmp_path,
+        jobs=[front_end(), client("alice"), client("bob")],
+        calls=[call("alice", "sip:bob@contoso.example")],
+        ends=["alice", "bob"],
+    )
+    assert heard(said, "alice") == {"bob"}
+    assert heard(said, "bob") == {"alice"}
+    for name in ("alice", "bob"):
+        measured = result_of(said, name)
+        assert "relay" in (measured["selected_pair"]["local"], measured["selected_pair"]["remote"])
+        assert measured["rtp"]["received"] > 100
+        assert measured["rtt_ms"] is not None
+    told = events(said, "alice")
+    wanted = ["registered", "relay", "calling", "ringing", "answered", "ice", "media", "established", "terminated"]
+    assert told == wanted
+    assert result_of(said, "alice")["cause"] == "hangup"
+    assert result_of(said, "bob")["cause"] == "remote-hangup"
+    assert said["exits"] == [{"fe": 0, "alice": 0, "bob": 0}]
+
+
+def test_without_a_firewall_between_them_media_goes_directly(tmp_path: Path) -> None:
+    said = play(
+        tmp_path,
+        accept=["-s 10.0.0.0/8 -d 10.0.0.0/8"],
+        jobs=[front_end(), client("alice"), client("bob")],
+        calls=[call("alice", "sip:bob@contoso.example")],
+        ends=["alice", "bob"],
+    )
+    for name in ("alice", "bob"):
+        pair = result_of(said, name)["selected_pair"]
+        assert (pair["local"], pair["remote"]) == ("host", "host")
+
+
+def test_a_client_may_reach_its_relay_over_tcp(tmp_path: Path) -> None:
+    said = play(
+        tmp_path,
+        drop=["-s 10.1.0.2 -p udp"],
+        jobs=[front_end(), client("alice", turn_transport="tcp"), client("bob")],
+        calls=[call("alice", "sip:bob@contoso.example")],
+        ends=["alice", "bob"],
+    )
+    assert heard(said, "alice") == {"bob"}
+    assert result_of(said, "alice")["selected_pair"]["local"] == "relay"
+
+
+def test_when_the_way_to_the_relay_is_blocked_the_call_fails_and_says_why(tmp_path: Path) -> None:
+    said = play(
+        tmp_path,
+        drop=["-s 10.1.0.2 -p udp --dport 3478"],
+        jobs=[front_end(), client("alice"), client("bob")],
+        calls=[call("alice", "sip:bob@contoso.example")],
+        ends=["alice", "bob"],
+    )
+    assert result_of(said, "alice")["cause"] == "relay-unreachable"
+    assert "established" not in events(said, "alice")
+    assert result_of(said, "alice")["audio"]["received_level_dbov"] is None
+    assert heard(said, "bob") == set()
+
+
+def test_a_relay_that_knows_another_secret_refuses(tmp_path: Path) -> None:
+    said = play(
+        tmp_path,
+        jobs=[front_end(relay_secret="another"), client("alice", setup_limit_ns=4_000_000_000), client("bob")],
+        calls=[call("alice", "sip:bob@contoso.example")],
+        ends=["alice"],
+    )
+    assert result_of(said, "alice")["cause"] == "relay-refused"
+
+
+def test_calling_who_is_not_there_ends_with_the_sip_status(tmp_path: Path) -> None:
+    said = play(
+        tmp_path,
+        jobs=[front_end(), client("alice")],
+        calls=[call("alice", "sip:bob@contoso.example")],
+        ends=["alice"],
+    )
+    assert result_of(said, "alice")["cause"] == "480"
+
+
+def test_a_wrong_password_is_an_error_line_and_no_crash(tmp_path: Path) -> None:
+    said = play(tmp_path, jobs=[front_end(), client("alice", password="wrong", is_awaited=False)])
+    assert "403" in said["alice"][0]["what"]
+    assert not any(line["type"] == "ready" for line in said["alice"])
+    assert said["exits"] == [{"fe": 0, "alice": 0}]
+
+
+def test_participants_of_a_conference_hear_the_others_and_not_themselves(tmp_path: Path) -> None:
+    conference = {
+        "name": "conf",
+        "program": "conference",
+        "node": "server",
+        "uri_prefix": "conf-",
+        "listen": [{"transport": "tcp", "port": 5070}],
+        "relay": {**RELAY, "secret": SECRET.replace(" ", "-")},
+        "relay_only": True,
+        "tones": TONES,
+    }
+    said = play(
+        tmp_path,
+        jobs=[front_end(routes=routed_to(5070, "^conf-[0-9]+$")), conference, client("alice"), client("bob")],
+        calls=[call(name, "sip:conf-1@contoso.example", media=["audio", "video"]) for name in ("alice", "bob")],
+        ends=["alice", "bob"],
+    )
+    assert "bob" in heard(said, "alice")
+    assert "alice" not in heard(said, "alice")
+    assert "alice" in heard(said, "bob")
+    assert "bob" not in heard(said, "bob")
+    assert result_of(said, "alice")["video"]["pictures_received"] > 0
+    assert {c["selected_pair"]["local"] for c in said["conf"][-1]["calls"]} == {"relay"}
+
+
+def test_a_telephone_is_called_through_the_mediation_server(tmp_path: Path) -> None:
+    mediation = {
+        "name": "med",
+        "program": "mediation",
+        "node": "server",
+        "listen": [{"transport": "tcp", "port": 5070}],
+        "front_end": FRONT_END,
+        "relay": {**RELAY, "secret": SECRET.replace(" ", "-")},
+        "gateway": {"address": "203.0.113.2", "port": 5060},
+    }
+    phone = {
+        "name": "phone",
+        "program": "phone",
+        "node": "phone",
+        "uri": "sip:+4684001234@pstn.example",
+        "listen": [{"transport": "udp", "port": 5060}],
+        "tone_hz": TONES["phone"],
+        "tones": TONES,
+    }
+    said = play(
+        tmp_path,
+        jobs=[front_end(routes=routed_to(5070, r"^\+[0-9]+$")), mediation, phone, client("alice")],
+        calls=[call("alice", "sip:+4684001234@contoso.example")],
+        ends=["alice", "phone"],
+    )
+    assert heard(said, "alice") == {"phone"}
+    assert heard(said, "phone") == {"alice"}
+    assert result_of(said, "phone")["rtp"]["lost"] == 0
+
+
+def test_an_unknown_command_is_one_error_line_and_exit_status_1(tmp_path: Path) -> None:
+    said = play(
+        tmp_path, jobs=[front_end(), client("alice")], calls=[{"party": "alice", "do": "sing"}], failing=["alice"]
+    )
+    assert said["alice"][-1] == {**said["alice"][-1], "type": "error"}
+    assert "sing" in said["alice"][-1]["what"]
+    assert said["exits"] == [{"alice": 1, "fe": 0}]
