@@ -10,13 +10,14 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from testbed.plan.bgp import PRIVATE
+from testbed.plan.exchange import Opening, exchange
 from testbed.plan.model import Job, Plan
 from testbed.plan.policy import Protocol
+from testbed.plan.relays import TURN_PORT, Relays, Target
 from testbed.plan.walk import Packet, Simulator
 from testbed.scenario import Leg, Scenario
 from testbed.topology import Topology
 
-TURN_PORT: Final = 3478
 SIP_PORT: Final = 5060
 EPHEMERAL_PORT: Final = 49152
 "First port of Linux's usual range for clients that are given none."
@@ -27,25 +28,12 @@ class CannotTell(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """An address and port that a job names."""
-
-    address: IPv4Address
-    port: int
-    protocol: Protocol
-
-
-@dataclass(frozen=True, slots=True)
 class LegFlow:
-    """The first packet of a leg, and who sends it."""
+    """The packets that stand for a leg."""
 
-    opener: str
-    "Node that sends first."
-    packet: Packet
+    opening: Opening
     opens_backwards: bool = False
     "Whether the opener is the leg's `to`: then the leg's forward path is that of the answers."
-    both_open: bool = False
-    "Whether both ends send without being asked, as ICE checks do."
     note: str = ""
 
 
@@ -57,6 +45,7 @@ class LegFlows:
         self._parties = scenario.parties
         self._plan = plan
         self._simulator = simulator
+        self._relays = Relays(plan)
 
     def of(self, leg: Leg) -> LegFlow:
         """Return the flow that stands for *leg*; raise CannotTell."""
@@ -85,15 +74,48 @@ class LegFlows:
         return self._towards(self.nodes(opener)[0], self.nodes(server), fallback, backwards, f"{opener}'s server")
 
     def _media(self, leg: Leg) -> LegFlow:
-        ends = ((leg.from_, leg.to, False), (leg.to, leg.from_, True))
-        for opener, edge, backwards in ends:
+        for opener, edge, backwards in ((leg.from_, leg.to, False), (leg.to, leg.from_, True)):
             if self._is_edge(edge) and not self._is_edge(opener):
-                target = self._relay_of(opener)
-                return self._towards(self.nodes(opener)[0], self.nodes(edge), target, backwards, f"{opener}'s Edge")
-        here, there = self.nodes(leg.from_)[0], self.nodes(leg.to)[0]
-        target = Target(self._address(there, seen_from=here), self._media_port(leg.to), "udp")
-        flow = self._flow(here, target, source_port=self._media_port(leg.from_))
-        return LegFlow(flow.opener, flow.packet, both_open=True, note=self._candidates(leg))
+                return self._by_edge(opener, edge, backwards)
+        here = self.nodes(leg.from_)[0]
+        target = Target(self._address(self.nodes(leg.to)[0], seen_from=here), self._media_port(leg.to), "udp")
+        opening = self._opening(here, target, source_port=self._media_port(leg.from_), both_open=True)
+        return LegFlow(opening, note=self._candidates(leg))
+
+    def _by_edge(self, opener: str, edge: str, backwards: bool) -> LegFlow:
+        """Return the flow of a party's or server's media to an Edge: its own as a relay, or the other end's."""
+        node, edges = self.nodes(opener)[0], self.nodes(edge)
+        jobs = self._jobs_of(opener)
+        own = next(filter(None, map(self._relays.given, jobs)), None)
+        found = self._relays.peer(opener) if opener in self._parties else None
+        if found is None:
+            return self._towards(node, edges, own, backwards, f"{opener}'s Edge")
+        peer, controls = found
+        note = self._direct(node, peer)
+        mine = next(filter(None, map(self._relays.relayed, jobs)), None)
+        theirs = self._relays.relayed(peer)
+        if self._passes(node, theirs) and (controls or not self._passes(peer.node, mine)):
+            return self._towards(node, edges, theirs, backwards, f"{peer.name}'s Edge", note)
+        return self._towards(node, edges, own, backwards, f"{opener}'s Edge", note)
+
+    def _passes(self, node: str, relayed: Target | None) -> bool:
+        """Whether packets from *node* reach a relayed address, and its answers *node*."""
+        if relayed is None or self._owner(relayed.address) is None:
+            return False
+        self._simulator.forget()
+        opening = self._opening(node, relayed, source_port=self._first_local_port(node))
+        delivered = exchange(opening, self._simulator).is_delivered
+        self._simulator.forget()
+        return delivered
+
+    def _direct(self, node: str, other: Job) -> str:
+        """Return a note where the two ends reach each other without any Edge, which ICE prefers."""
+        target = Target(self._address(other.node, seen_from=node), self._first_local_port(other.node), "udp")
+        self._simulator.forget()
+        opening = self._opening(node, target, source_port=self._first_local_port(node), both_open=True)
+        open_ = exchange(opening, self._simulator).is_delivered
+        self._simulator.forget()
+        return f"{node} and {other.node} reach each other directly, which ICE prefers to an Edge" if open_ else ""
 
     def _candidates(self, leg: Leg) -> str:
         many = [
@@ -102,22 +124,23 @@ class LegFlows:
         return "; ".join(many)
 
     def _towards(
-        self, opener: str, wanted: tuple[str, ...], target: Target | None, backwards: bool, what: str
+        self, opener: str, wanted: tuple[str, ...], target: Target | None, backwards: bool, what: str, note: str = ""
     ) -> LegFlow:
         """Return the flow from *opener* to *target*, if a wanted node has that address; else to a wanted node."""
-        note = ""
+        notes = [note]
         if target is None or self._owner(target.address) not in wanted:
             elsewhere = f" is at {self._owner(target.address) or target.address}" if target else " is told by no job"
             protocol: Protocol = target.protocol if target else "udp"
             port = target.port if target else TURN_PORT
             target = Target(self._address(wanted[0], seen_from=opener), port, protocol)
-            note = f"{what}{elsewhere}; taken: {wanted[0]} {target.address}:{port}"
-        flow = self._flow(opener, target, source_port=self._first_local_port(opener))
-        return LegFlow(opener, flow.packet, opens_backwards=backwards, note=note)
+            notes.append(f"{what}{elsewhere}; taken: {wanted[0]} {target.address}:{port}")
+        opening = self._opening(opener, target, source_port=self._first_local_port(opener))
+        return LegFlow(opening, opens_backwards=backwards, note="; ".join(filter(None, notes)))
 
-    def _flow(self, opener: str, target: Target, *, source_port: int) -> LegFlow:
+    def _opening(self, opener: str, target: Target, *, source_port: int, both_open: bool = False) -> Opening:
         source = self._simulator.source_for(opener, target.address) or self._address(opener, seen_from=opener)
-        return LegFlow(opener, Packet(target.protocol, source, source_port, target.address, target.port))
+        packet = Packet(target.protocol, source, source_port, target.address, target.port)
+        return Opening(opener, packet, both_open)
 
     def _owner(self, address: IPv4Address) -> str | None:
         for link in self._topology.links.values():
@@ -144,27 +167,6 @@ class LegFlows:
 
     def _is_edge(self, name: str) -> bool:
         return name not in self._parties and ("edge" in self._programs(name) or name.endswith("-edge"))
-
-    def _relay_of(self, name: str) -> Target | None:
-        """Return the TURN address that a party or server was given."""
-        for job in self._jobs_of(name):
-            if name in self._parties:
-                return self._relay_of_party(job)
-            relay = job.arguments.get("relay")
-            if isinstance(relay, dict):
-                return Target(IPv4Address(relay["address"]), int(relay.get("udp_port", TURN_PORT)), "udp")
-        return None
-
-    def _relay_of_party(self, client: Job) -> Target | None:
-        uri = client.arguments.get("uri")
-        for job in self._plan.jobs:
-            relays, turn = job.arguments.get("relays"), job.arguments.get("relay_of") or {}
-            if relays and uri in turn:
-                protocol: Protocol = client.arguments.get("turn_transport", "udp")
-                relay = relays[int(turn[uri])]
-                side = "internal_address" if client.arguments.get("relay_side") == "internal" else "address"
-                return Target(IPv4Address(relay[side]), int(relay[f"{protocol}_port"]), protocol)
-        return None
 
     def _jobs_of(self, name: str) -> list[Job]:
         """Return the jobs of a party, or of all nodes that a role or node's name means."""

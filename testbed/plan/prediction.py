@@ -1,9 +1,10 @@
 """The paths that every leg should take, worked out before anything starts, by walking packets through the topology."""
 
+from testbed.plan.exchange import exchange
 from testbed.plan.explain import explain_lines
-from testbed.plan.legflow import CannotTell, LegFlow, LegFlows
+from testbed.plan.legflow import CannotTell, LegFlows
 from testbed.plan.model import Plan, PredictedPath
-from testbed.plan.walk import Packet, Simulator, Step, Walk
+from testbed.plan.walk import Packet, Simulator, Walk
 from testbed.scenario import Leg
 from testbed.spec import Spec
 
@@ -33,46 +34,13 @@ def _predict_leg(leg: Leg, flows: LegFlows, simulator: Simulator) -> PredictedPa
         flow = flows.of(leg)
     except CannotTell as problem:
         return _path(leg, (), (), UNKNOWN, UNKNOWN, str(problem))
-    out, back = exchange(flow, simulator)
+    told = exchange(flow.opening, simulator)
+    out, back = told.out, told.back
     opened = out.links, out.disposition
     answered = ((), NEVER_SENT) if back is None else (back.links, back.disposition)
     (forward, forward_end), (return_, return_end) = (answered, opened) if flow.opens_backwards else (opened, answered)
-    notes = (_describe(flow.packet, out), flow.note, out.note, back.note if back else "")
+    notes = (_describe(flow.opening.packet, out), flow.note, out.note, back.note if back else "")
     return _path(leg, forward, return_, forward_end, return_end, "; ".join(note for note in notes if note))
-
-
-def exchange(flow: LegFlow, simulator: Simulator) -> tuple[Walk, Walk | None]:
-    """Walk a flow's first packet, its answer and, for TCP, the ACK; return how both directions ended."""
-    out = simulator.walk(flow.packet, flow.opener)
-    if flow.both_open and not out.is_delivered:
-        out = _knock(flow, out, simulator)
-    if not out.is_delivered:
-        return out, None
-    back = simulator.walk(out.packet.answer(), out.at)
-    if not back.is_delivered:
-        return out, back
-    if back.packet.tuple_ != flow.packet.answer().tuple_:
-        seen = f"the answer comes from {back.packet.source}:{back.packet.source_port}"
-        return out, Walk(back.links, f"NAT_MISMATCH:{back.at}", back.packet, back.at, seen)
-    if flow.packet.protocol == "tcp":
-        later = _step(flow.packet, Step.LATER)
-        acknowledged = simulator.walk(later, flow.opener)
-        if not acknowledged.is_delivered:
-            return acknowledged, back
-    return out, back
-
-
-def _knock(flow: LegFlow, refused: Walk, simulator: Simulator) -> Walk:
-    """Let the other end send too, as ICE checks do (RFC 8445): firewalls that then know the flow let it pass."""
-    other = simulator.owner(flow.packet.destination)
-    if other is None:
-        return refused
-    simulator.walk(_step(flow.packet.answer(), Step.FIRST), other)
-    return simulator.walk(flow.packet, flow.opener)
-
-
-def _step(packet: Packet, step: Step) -> Packet:
-    return Packet(packet.protocol, packet.source, packet.source_port, packet.destination, packet.destination_port, step)
 
 
 def _describe(packet: Packet, out: Walk) -> str:

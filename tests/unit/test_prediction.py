@@ -9,14 +9,14 @@ import pytest
 
 from testbed.places import scenario_id
 from testbed.plan import make_plan
+from testbed.plan.exchange import Opening, exchange
 from testbed.plan.explain import MARK, explain_lines, first_difference
-from testbed.plan.legflow import LegFlow
 from testbed.plan.model import End, Job, LinkPlan, Plan
 from testbed.plan.policy import Protocol
-from testbed.plan.prediction import NEVER_SENT, UNKNOWN, exchange, predict
+from testbed.plan.prediction import NEVER_SENT, UNKNOWN, predict
 from testbed.plan.walk import Packet, Simulator, Walk
 from testbed.reader import read_spec
-from testbed.scenario import Scenario
+from testbed.scenario import Change, Scenario
 from testbed.spec import Spec
 from testbed.topology import LinkShape, Topology
 
@@ -75,7 +75,8 @@ def send(
 ) -> tuple[Walk, Walk | None]:
     """Open a flow from the client to the server."""
     packet = Packet(protocol, CLIENT, 50000, SERVER, port)
-    return exchange(LegFlow("client", packet, both_open=both_open), Simulator(topology, sysctls))
+    told = exchange(Opening("client", packet, both_open), Simulator(topology, sysctls))
+    return told.out, told.back
 
 
 OUT = ("client-lan", "lan-r", "r-a", "a-x", "x-server")
@@ -345,6 +346,29 @@ def test_a_direction_that_depends_on_a_lost_one_is_never_sent() -> None:
     topology = two_exits(firewalls={"fw-a": {"rules": {}}})
     path = predict(spec_of(topology, LEGS[1:2]), plan_of(topology, *JOBS))[0]
     assert (path.forward_end, path.return_end, path.return_) == ("DENIED_BY_RULE:fw-a:default", NEVER_SENT, ())
+
+
+def notes_of(scenario: str, *changes: Change) -> list[str]:
+    """Return the notes of the predicted media legs."""
+    spec = read_spec(REPOSITORY / "scenarios" / f"{scenario}.toml", changes)
+    return [path.note for path in make_plan(spec, duration_ns=1, seed=1).predicted if path.flow == "media"]
+
+
+def test_the_caller_sends_straight_to_the_others_edge_where_its_firewall_lets_relayed_ports_through() -> None:
+    alice, carol = notes_of("online/p2p-external")
+    assert alice.endswith("-> 198.18.64.22:50000") and carol.endswith("-> 198.18.64.22:3478")
+
+
+def test_the_caller_uses_its_own_edge_where_only_turn_is_let_through_and_the_other_sends_straight_to_it() -> None:
+    alice, carol = notes_of("online/p2p-external", Change(remove=("firewalls.fw-er.rules.media-high-udp",)))
+    assert alice.endswith("-> 198.18.64.21:3478") and carol.endswith("-> 198.18.64.21:50000")
+
+
+def test_a_leg_to_an_edge_that_ice_would_not_use_says_so() -> None:
+    leg = {"flow": "media", "from": "alice", "to": "online-edge", "crosses": ["customer"]}
+    *_, note = notes_of("online/p2p-internal", Change(set={"legs.3": leg}))
+    assert note.endswith("alice and bob reach each other directly, which ICE prefers to an Edge")
+    assert not any("directly" in one for one in notes_of("online/p2p-external"))
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "scenarios/online").glob("*.toml")), ids=scenario_id)
