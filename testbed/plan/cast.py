@@ -94,6 +94,22 @@ class Cast:
         parties = self.scenario.parties.items()
         return {name: party for name, party in parties if not self.is_phone(party) and self.server_pool(name) == pool}
 
+    def media_edge(self, server: Server) -> str:
+        """Return the Edge that a conference or Mediation Server uses: that of the first user who meets it there."""
+        edges = self.role_nodes(server.pool, "edge")
+        for index, call in enumerate(self.scenario.calls):
+            for name in self._users_at(server, index, call):
+                return edges[self.relay_turn[server.pool][self.scenario.parties[name].uri]]
+        return edges[0]
+
+    def _users_at(self, server: Server, index: int, call: Call) -> tuple[str, ...]:
+        if call.kind == "conference":
+            named = call.participants if self.host(index) == server else ()
+        else:
+            meets = call.kind == "pstn" and self._pstn_ends(index, call)[0] == server.pool
+            named = tuple(name for name in (call.caller, call.callee) if name and meets and server.role == "mediation")
+        return tuple(name for name in named if name in self.users(server.pool))
+
     def front_end(self, pool: str) -> str:
         """Return the pool's Front End; raise SpecError if it has none."""
         return self.role_nodes(pool, "front-end")[0]
@@ -125,5 +141,22 @@ class Cast:
         return self.topology.segments[self.topology.nodes[node].segment].organisation
 
     def _turns(self, pool: str) -> dict[str, int]:
+        """Give the Edges out in turn: one to each user of a two-party call, one to all who meet at a server."""
         edges = len(self.role_nodes(pool, "edge"))
-        return {party.uri: turn % edges for turn, party in enumerate(self.users(pool).values())}
+        users, turns = self.users(pool), dict[str, int]()
+        turn = 0
+        for call in self.scenario.calls:
+            for group in _groups(call):
+                new = [users[name].uri for name in group if name in users and users[name].uri not in turns]
+                turns |= dict.fromkeys(new, turn % edges)
+                turn += bool(new)
+        for party in users.values():
+            turns.setdefault(party.uri, 0)
+        return turns
+
+
+def _groups(call: Call) -> list[tuple[str, ...]]:
+    """Return the parties of a call, together where they have one Edge."""
+    if call.kind == "conference":
+        return [call.participants]
+    return [(name,) for name in (call.caller, call.callee) if name is not None]

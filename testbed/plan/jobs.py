@@ -117,8 +117,7 @@ class Jobs:
         }
 
     def _media_server(self, server: Server) -> dict[str, Any]:
-        # The users take the Edges in turn from the first; servers take the last, so that both kinds of path are seen.
-        edge = self._cast.role_nodes(server.pool, "edge")[-1]
+        edge = self._cast.media_edge(server)
         return {
             "listen": list(_LISTEN),
             "front_end": self._hop(self._cast.front_end(server.pool), seen_from=server.node),
