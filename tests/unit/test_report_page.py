@@ -1,0 +1,244 @@
+"""The page stands alone, hides nothing, invents nothing, and can be read by everyone."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from report_samples import ALL, BROKEN, NOT_ANNOUNCED, P2P_INTERNAL, UNCAPTURED, Sample, write_run
+
+import testbed.report
+from testbed.errors import TestbedError
+from testbed.report import write_report
+from testbed.report.words import facts, measured, moment, plain, shape_words
+from testbed.topology import LinkShape
+
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+STYLE = Path(testbed.report.__file__).parent / "templates" / "style.css"
+
+
+class Page(HTMLParser):
+    """Elements of a page with their attributes, and whether tags match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def page_of(tmp_path: Path, *samples: Sample) -> str:
+    return write_report(write_run(tmp_path / "run", samples)).read_text(encoding="utf-8")
+
+
+def test_tags_match_and_ids_are_unique(tmp_path: Path) -> None:
+    page = Page(page_of(tmp_path, *ALL))
+    assert page.open == []
+    ids = Counter(attributes["id"] for _, attributes in page.elements if "id" in attributes)
+    assert ids.most_common(1)[0][1] == 1
+
+
+def test_the_page_loads_nothing(tmp_path: Path) -> None:
+    text = page_of(tmp_path, *ALL)
+    page = Page(text)
+    assert not page.all("link") + page.all("img") + page.all("iframe")
+    assert not [attributes for _, attributes in page.elements if "src" in attributes]
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def test_every_link_leads_to_the_page_itself_or_a_file_of_the_run(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", ALL)
+    page = Page(write_report(directory).read_text(encoding="utf-8"))
+    ids = {attributes.get("id") for _, attributes in page.elements}
+    for anchor in page.all("a"):
+        address = anchor["href"] or ""
+        if address.startswith("#"):
+            assert address[1:] in ids
+        else:
+            assert (directory / address.replace("%40", "@")).is_file()
+
+
+def test_the_page_has_landmarks_and_headings_in_order(tmp_path: Path) -> None:
+    page = Page(page_of(tmp_path, *ALL))
+    assert [len(page.all(tag)) for tag in ("header", "main", "footer", "h1")] == [1, 1, 1, 1]
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_every_header_cell_says_its_scope(tmp_path: Path) -> None:
+    page = Page(page_of(tmp_path, *ALL))
+    assert all(attributes.get("scope") for attributes in page.all("th"))
+
+
+def test_what_scrolls_can_be_reached_by_keyboard(tmp_path: Path) -> None:
+    scrolling = [a for _, a in Page(page_of(tmp_path, *ALL)).elements if a.get("class") == "scroll"]
+    assert scrolling
+    assert all(a.get("tabindex") == "0" and (a.get("aria-label") or a.get("aria-labelledby")) for a in scrolling)
+
+
+def test_markup_in_a_reason_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    text = page_of(tmp_path, replace(NOT_ANNOUNCED, reason="<script>alert(1)</script>", title="a & <b>"))
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "a &amp; &lt;b&gt;" in text
+
+
+def test_verdicts_are_told_by_word_and_sign(tmp_path: Path) -> None:
+    text = page_of(tmp_path, *ALL)
+    for sign, word in (("✓", "PASS"), ("✕", "FAIL"), ("?", "INCONCLUSIVE"), ("!", "ERROR")):
+        assert f'<span aria-hidden="true">{sign}</span> {word}' in text
+
+
+def test_a_red_scenario_is_open_and_a_green_one_closed(tmp_path: Path) -> None:
+    details = Page(page_of(tmp_path, P2P_INTERNAL, NOT_ANNOUNCED)).all("details")
+    is_open = {one["id"]: "open" in one for one in details if one.get("class") == "scenario"}
+    assert is_open == {"online-p2p-internal": False, "online-conference-internal-not-announced": True}
+
+
+def test_the_first_difference_from_the_prediction_is_marked_once(tmp_path: Path) -> None:
+    text = page_of(tmp_path, NOT_ANNOUNCED)
+    assert text.count("first difference from the prediction") == 1
+    row = text.split("first difference from the prediction")[0].rsplit("<tr", 1)[1]
+    assert "core-fw-er" in row
+    assert "first difference" not in page_of(tmp_path / "2", P2P_INTERNAL)
+
+
+def test_the_change_that_was_applied_is_told(tmp_path: Path) -> None:
+    assert "removed <code>announcements.o365-er</code>" in page_of(tmp_path, NOT_ANNOUNCED)
+
+
+def test_a_degraded_run_says_so_and_why(tmp_path: Path) -> None:
+    text = page_of(tmp_path, UNCAPTURED)
+    assert "Degraded." in text
+    assert "wire lateness p99 7.2 ms is over 5 ms" in text
+    assert "Degraded." not in page_of(tmp_path / "2", P2P_INTERNAL)
+
+
+def test_a_broken_scenario_has_a_reason_and_no_picture(tmp_path: Path) -> None:
+    text = page_of(tmp_path, BROKEN)
+    assert "turnserver ended with status 255" in text
+    assert "No picture: there is no manifest" in text
+    assert "<svg" not in text
+    assert "not measured" in text
+
+
+def test_drops_that_nobody_could_see_are_not_called_none(tmp_path: Path) -> None:
+    assert "Drops at the firewalls: not measured." in page_of(tmp_path, replace(P2P_INTERNAL, drops=None))
+    assert "No firewall dropped a packet." in page_of(tmp_path / "2", P2P_INTERNAL)
+
+
+def test_a_run_without_scenarios_still_gives_a_page(tmp_path: Path) -> None:
+    assert "0 scenarios" in page_of(tmp_path)
+
+
+def test_the_page_says_that_it_reproduces_history(tmp_path: Path) -> None:
+    assert "retired on 31 July 2021" in page_of(tmp_path, P2P_INTERNAL)
+
+
+def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", ALL)
+    first = write_report(directory).read_bytes()
+    assert write_report(directory).read_bytes() == first
+
+
+def test_events_are_listed_in_time_and_a_cut_last_line_is_left_out(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", [P2P_INTERNAL])
+    line = {"type": "agent", "agent": "alice", "line": "event", "event": "established", "call": "c1", "t_ns": 5}
+    later = {**line, "event": "terminated", "t_ns": 1_500_000_005}
+    lines = [json.dumps(line), json.dumps(later), '{"type": "agent", "age']
+    (directory / P2P_INTERNAL.directory / "events.jsonl").write_text("\n".join(lines))
+    text = write_report(directory).read_text()
+    assert "established: call c1" in text
+    assert ">1.500</td><td>alice</td><td>terminated: call c1" in text
+
+
+def test_a_broken_line_before_the_last_is_an_error(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", [P2P_INTERNAL])
+    (directory / P2P_INTERNAL.directory / "events.jsonl").write_text('{"type":\n{}\n')
+    with pytest.raises(TestbedError, match=r"events\.jsonl: line 1: not JSON"):
+        write_report(directory)
+
+
+def test_achieved_shapes_stand_beside_configured_ones(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", [P2P_INTERNAL])
+    assert "<td>delay 9ms, jitter 1ms (normal), DSCP set to 0</td><td>not measured</td>" in _one_line(directory)
+    quality = {"links": {"ce-inet-transit1": {"forward": {"delay_p50_ms": 9.2}}}}
+    (directory / P2P_INTERNAL.directory / "quality.json").write_text(json.dumps(quality))
+    assert "<td>delay 9ms, jitter 1ms (normal), DSCP set to 0</td><td>delay p50 ms: 9.2</td>" in _one_line(directory)
+
+
+def _one_line(directory: Path) -> str:
+    return write_report(directory).read_text(encoding="utf-8").replace("\n", "")
+
+
+def test_missing_numbers_are_never_zero() -> None:
+    assert (measured(None), measured(0), measured(12345), measured(1.25)) == ("not measured", "0", "12,345", "1.2")
+    assert (plain(None), plain(0), plain(False), plain([])) == ("not measured", "0", "no", "none")
+    assert moment(None) == "not measured"
+
+
+def test_facts_carry_the_unit_of_their_name() -> None:
+    document = {
+        "wire": {"lateness_ns": {"p99": 7_200_000}},
+        "memory_bytes": 8 << 30,
+        "phases": {"call_ns": 2_500_000_000},
+    }
+    assert facts(document) == (("wire lateness p99", "7.2ms"), ("memory", "8.0 GiB"), ("phases call", "2.500s"))
+
+
+def test_a_shape_says_only_what_it_does() -> None:
+    assert shape_words(LinkShape()) == "unshaped"
+    assert shape_words(LinkShape(delay="20ms", rate="2Mbit", loss="1%")) == "delay 20ms, loss 1%, rate 2Mbit"  # type: ignore[arg-type]
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _contrast(one: str, other: str) -> float:
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _themes() -> dict[str, dict[str, str]]:
+    style = STYLE.read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block)) for block in style.split(":root {")[1:3])
+    return {"light": light, "dark": {**light, **dark}}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_the_contrast_that_wcag_aa_asks_for(theme: str) -> None:
+    colours = _themes()[theme]
+    inks = ("ink", "soft", "link", "media", "signaling", "bad", "good", "doubt", "broken")
+    grounds = ("paper", "raised", "customer", "internet", "expressroute", "microsoft", "pstn")
+    low = {
+        (ink, ground): round(contrast, 2)
+        for ink in inks
+        for ground in grounds
+        if (contrast := _contrast(colours[ink], colours[ground])) < 4.5
+    }
+    assert not low
+    assert _contrast(colours["on-mark"], colours["bad"]) >= 4.5

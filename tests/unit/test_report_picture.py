@@ -1,0 +1,183 @@
+"""The picture follows the plan and the packets: nothing is drawn that was not there, nothing red is hidden."""
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from report_samples import (
+    ALL,
+    ASYMMETRIC,
+    FEDERATED,
+    NOT_ANNOUNCED,
+    P2P_EXTERNAL,
+    P2P_INTERNAL,
+    UNCAPTURED,
+    Sample,
+    write_run,
+)
+
+from testbed.plan.model import Plan
+from testbed.report.drops import node_drops
+from testbed.report.layout import lay_out
+from testbed.report.picture import draw_picture
+from testbed.report.record import ScenarioRecord, read_record
+from testbed.report.traffic import LinkTraffic, Strand, scenario_traffic
+
+DRAWN = [sample for sample in ALL if sample.manifest]
+
+
+def record_of(tmp_path: Path, sample: Sample) -> ScenarioRecord:
+    return read_record(write_run(tmp_path / "run", [sample])).scenarios[0]
+
+
+def plan_of(record: ScenarioRecord) -> Plan:
+    assert record.plan is not None
+    return record.plan
+
+
+def links_of(tmp_path: Path, sample: Sample) -> dict[str, LinkTraffic]:
+    record = record_of(tmp_path, sample)
+    return {one.link.name: one for one in scenario_traffic(record, plan_of(record)).links}
+
+
+def strand_of(link: LinkTraffic, flow: str) -> Strand:
+    return next(strand for strand in link.strands if strand.flow == flow)
+
+
+def picture_of(tmp_path: Path, sample: Sample) -> ElementTree.Element:
+    record = record_of(tmp_path, sample)
+    plan = plan_of(record)
+    traffic = scenario_traffic(record, plan)
+    return ElementTree.fromstring(
+        draw_picture(plan, traffic, node_drops(record.verdict) or (), record.segments, identity="p").replace(
+            ' xmlns="http://www.w3.org/2000/svg"', ""
+        )
+    )
+
+
+def group_titles(picture: ElementTree.Element, css: str) -> list[str]:
+    groups = [group for group in picture.iter("g") if css in group.get("class", "").split()]
+    return [title.text or "" for group in groups for title in group.findall("title")]
+
+
+def test_forward_on_a_link_is_away_from_where_the_leg_starts(tmp_path: Path) -> None:
+    links = links_of(tmp_path, NOT_ANNOUNCED)
+    # alice is end A of her own link, and msborder end A of the one that leads on.
+    assert (strand_of(links["alice-lan-a"], "media").forward, strand_of(links["alice-lan-a"], "media").backward) == (
+        750,
+        748,
+    )
+    # site-a is end A here, though packets come from lan-a.
+    backwards = strand_of(links["site-a-lan-a"], "media")
+    assert (backwards.forward, backwards.backward) == (748, 750)
+
+
+def test_answers_on_another_way_are_drawn_one_way_and_marked(tmp_path: Path) -> None:
+    links = links_of(tmp_path, ASYMMETRIC)
+    out, back = strand_of(links["ce-er-er-pe1"], "signaling"), strand_of(links["ce-inet-transit1"], "signaling")
+    assert (out.forward, out.backward, out.forbidden) == (6, 0, False)
+    # ce-inet is end A, and the answers come from transit1.
+    assert (back.forward, back.backward, back.forbidden) == (0, 6, True)
+
+
+def test_packets_on_a_forbidden_link_get_a_mark_beside_the_colour(tmp_path: Path) -> None:
+    picture = picture_of(tmp_path, NOT_ANNOUNCED)
+    marked = [
+        group.findtext("title") or ""
+        for group in picture.iter("g")
+        if any("warning" in shape.get("class", "") for shape in group.findall("polygon"))
+    ]
+    assert [title.split(":")[0] for title in marked if title] == ["ce-inet-transit1", "transit1-msborder"]
+    assert "FORBIDDEN" in (picture.findtext("desc") or "")
+
+
+def test_a_right_path_has_no_warning_mark(tmp_path: Path) -> None:
+    picture = picture_of(tmp_path, P2P_INTERNAL)
+    assert not [shape for shape in picture.iter("polygon") if "warning" in shape.get("class", "")]
+
+
+def test_another_customers_network_is_forbidden_too(tmp_path: Path) -> None:
+    leg = replace(FEDERATED.legs[2], walk="alice lan-a site-a core fw-er ce-er er-pe1 msee1 fab-er-pe1 fab-ce-er")
+    links = links_of(tmp_path, replace(FEDERATED, legs=[replace(leg, walk=f"{leg.walk} fab-fw-er", verdict="FAIL")]))
+    assert strand_of(links["fab-fw-er-fab-ce-er"], "media").forbidden
+    assert not strand_of(links["alice-lan-a"], "media").forbidden
+
+
+def test_the_way_that_must_stay_silent_is_drawn_silent(tmp_path: Path) -> None:
+    links = links_of(tmp_path, P2P_INTERNAL)
+    states = {name: links[name].state for name in ("ce-inet-transit1", "transit1-msborder", "core-fw-internet")}
+    assert set(states.values()) == {"silent"}
+    assert "silent: no packet of any leg" in [
+        text.text for text in picture_of(tmp_path / "2", P2P_INTERNAL).iter("text")
+    ]
+
+
+def test_a_link_that_was_not_captured_is_never_called_silent(tmp_path: Path) -> None:
+    assert links_of(tmp_path, UNCAPTURED)["ce-inet-transit1"].state == "not captured"
+    words = [text.text for text in picture_of(tmp_path / "2", UNCAPTURED).iter("text")]
+    assert "not captured" in words
+    assert "no packet seen; not all captured" in words
+    assert "silent: no packet of any leg" not in words
+
+
+def test_a_predicted_link_without_a_packet_is_shown_as_missing(tmp_path: Path) -> None:
+    leg = replace(NOT_ANNOUNCED.legs[1], packets=(0, 0))
+    links = links_of(tmp_path, replace(NOT_ANNOUNCED, legs=[leg]))
+    assert links["ce-er-er-pe1"].state == "expected"
+    assert not links["ce-er-er-pe1"].strands
+
+
+def test_a_drop_is_marked_at_its_firewall_with_its_rules(tmp_path: Path) -> None:
+    titles = group_titles(picture_of(tmp_path, P2P_EXTERNAL), "drop-mark")
+    assert titles == [
+        "fw-internet dropped 9 packets (rule default: 9)",
+        "hotel-nat dropped 6 packets (rule default: 5, rule invalid: 1)",
+    ]
+
+
+def test_only_what_takes_part_is_drawn(tmp_path: Path) -> None:
+    names = [title.split(":")[0] for title in group_titles(picture_of(tmp_path, P2P_INTERNAL), "node")]
+    assert {"alice", "bob", "core", "on-fe", "fw-internet"} <= set(names)
+    assert not {"carol", "dave", "on-conf", "phone", "tail-fw"} & set(names)
+
+
+@pytest.mark.parametrize("sample", DRAWN, ids=lambda sample: sample.row)
+def test_boxes_hold_their_nodes_and_do_not_overlap(tmp_path: Path, sample: Sample) -> None:
+    record = record_of(tmp_path, sample)
+    plan = plan_of(record)
+    links = [one.link for one in scenario_traffic(record, plan).links]
+    shown = {end.node for link in links for end in (link.a, link.b)}
+    layout = lay_out([node for node in plan.nodes if node.name in shown], links, [("pstn", "pstn")])
+    for node in plan.nodes:
+        if node.name in shown:
+            box = next(box for box in layout.boxes if box.segment == node.segment)
+            x, y = layout.nodes[node.name]
+            assert box.x < x < box.x + box.width
+            assert box.y < y < box.y + box.height
+    for index, one in enumerate(layout.boxes):
+        assert one.x >= 0
+        assert one.y >= 0
+        assert one.x + one.width <= layout.width
+        assert one.y + one.height <= layout.height
+        for other in layout.boxes[index + 1 :]:
+            apart_x = one.x + one.width <= other.x or other.x + other.width <= one.x
+            apart_y = one.y + one.height <= other.y or other.y + other.height <= one.y
+            assert apart_x or apart_y, (one.segment, other.segment)
+    places = [(round(x), round(y)) for x, y in layout.nodes.values()]
+    assert len(places) == len(set(places))
+
+
+@pytest.mark.parametrize("sample", DRAWN, ids=lambda sample: sample.row)
+def test_the_same_directory_gives_the_same_picture(tmp_path: Path, sample: Sample) -> None:
+    one, other = picture_of(tmp_path / "1", sample), picture_of(tmp_path / "2", sample)
+    assert ElementTree.tostring(one) == ElementTree.tostring(other)
+
+
+def test_a_picture_has_a_name_and_a_description(tmp_path: Path) -> None:
+    picture = picture_of(tmp_path, P2P_INTERNAL)
+    assert picture.get("role") == "img"
+    assert picture.get("aria-labelledby") == "p-title p-desc"
+    description = picture.findtext("desc") or ""
+    assert "Media was seen on 6 links: alice-lan-a (750 one way, 748 back)" in description
+    assert "Silent, as they must be: " in description
