@@ -30,6 +30,7 @@ _UDP_IP_BYTES: Final = 28
 _QUIET_S: Final = 0.5
 "The end of a phase: nothing has arrived for so long. More than any trial's delay and the gaps of its losses."
 _PLAIN: Final = LinkShape.model_validate({})
+_COLLECT_S: Final = 0.02
 _probe: Final = struct.Struct("!IQ")
 _timespec: Final = struct.Struct("@ll")
 
@@ -137,24 +138,24 @@ async def send_probes(paths: Sequence[Path]) -> None:
     )
     start_ns = time.monotonic_ns()
     for offset_ns, index, n in schedule:
-        if (wait_ns := start_ns + offset_ns - time.monotonic_ns()) > 0:
-            await asyncio.sleep(wait_ns / 1e9)
+        # Even when late, 0: whoever collects must get at the sockets before their buffers are full.
+        await asyncio.sleep(max(0, start_ns + offset_ns - time.monotonic_ns()) / 1e9)
         path = paths[index]
         padding = bytes(path.trial.packet_bytes - _UDP_IP_BYTES - _probe.size)
         path.sender.sendto(_probe.pack(n, time.time_ns()) + padding, path.target)
 
 
-async def collect(paths: Sequence[Path]) -> list[list[Arrival]]:
-    """Return what has arrived on each path, once nothing more does."""
+async def collect(paths: Sequence[Path], sending: asyncio.Task[None] | None = None) -> list[list[Arrival]]:
+    """Return what arrives on each path until *sending* is done and nothing more comes."""
     arrived: list[list[Arrival]] = [[] for _ in paths]
     quiet_since = time.monotonic()
     while time.monotonic() < quiet_since + _QUIET_S:
         for path, gathered in zip(paths, arrived, strict=True):
             before = len(gathered)
             gathered.extend(arrivals_of(path))
-            if len(gathered) > before:
+            if len(gathered) > before or (sending is not None and not sending.done()):
                 quiet_since = time.monotonic()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_COLLECT_S)
     return arrived
 
 
@@ -175,9 +176,10 @@ async def measure(backend: links.Backend) -> list[Row]:
         rows: list[Row] = []
         for phase in (1, 2):
             at_work = [x for x in paths if x.trial.phase == phase]
-            await send_probes(at_work)
-            for path, arrived in zip(at_work, await collect(at_work), strict=True):
+            sending = asyncio.create_task(send_probes(at_work))
+            for path, arrived in zip(at_work, await collect(at_work, sending), strict=True):
                 rows += path.trial.judge(path.trial, arrived)
+            await sending
         await running.stop()
     return rows
 

@@ -30,6 +30,10 @@ def _percent(ratio: float) -> str:
     return f"{ratio * 100:.9g}%"
 
 
+def _time(duration_ns: int) -> str:
+    return f"{duration_ns / 1000:.12g}us"           # tc reads no nanoseconds
+
+
 def _loss_words(shape: LinkShape) -> Iterator[str]:
     if shape.burst_loss is not None:
         # netem has one model of loss: random loss is the chain's loss in its good state, and adds to that in the bad
@@ -44,9 +48,9 @@ def netem_words(shape: LinkShape) -> tuple[str, ...]:
     """Return the words of `tc qdisc ... netem` for *shape*; empty where netem has nothing to do."""
     words: list[str] = []
     if shape.delay or shape.jitter:
-        words += ["delay", f"{shape.delay}ns"]
+        words += ["delay", _time(shape.delay)]
     if shape.jitter:
-        words += [f"{shape.jitter}ns"]
+        words += [_time(shape.jitter)]
         if shape.jitter_distribution != "uniform":
             words += ["distribution", shape.jitter_distribution]
     words += _loss_words(shape)

@@ -1,9 +1,11 @@
 """Shaped links do what their shape says, on a real kernel."""
 
 import asyncio
+import shutil
 
 import pytest
 
+from benchmarks.uml_netem import boot
 from testbed.emulation import links
 from testbed.emulation.calibration import Row, calibrate
 
@@ -30,6 +32,14 @@ def test_the_wire_achieves_what_is_configured() -> None:
 
 def test_netem_achieves_what_is_configured() -> None:
     if asyncio.run(links.choose_backend()) != "netem":
-        pytest.skip("this kernel has no netem; benchmarks/uml_netem.sh tries it in a kernel that has")
+        pytest.skip("this kernel has no netem; benchmarks.uml_netem tries it in one that has")
     missed = wrong(calibrate("netem"))
+    assert not missed, table(missed)
+
+
+@pytest.mark.slow
+@pytest.mark.interop
+@pytest.mark.skipif(shutil.which("linux.uml") is None, reason="user-mode-linux is not installed")
+def test_netem_achieves_what_is_configured_in_user_mode_linux() -> None:
+    missed = wrong(boot())
     assert not missed, table(missed)

@@ -29,11 +29,11 @@ def link(forward: LinkShape, back: LinkShape | None = None) -> LinkPlan:
     [
         ({}, ""),
         ({"dscp": "bleach"}, ""),
-        ({"delay": "20ms"}, "limit 1000 delay 20000000ns"),
+        ({"delay": "20ms"}, "limit 1000 delay 20000us"),
         ({"loss": "0.5%", "queue_packets": 7}, "limit 7 loss random 0.5%"),
         ({"rate": "10Mbit"}, "limit 1000 rate 10000000bit -14"),
         ({"duplicate": "1%"}, "limit 1000 duplicate 1%"),
-        ({"delay": "5ms", "reorder": "25%"}, "limit 1000 delay 5000000ns reorder 25%"),
+        ({"delay": "5ms", "reorder": "25%"}, "limit 1000 delay 5000us reorder 25%"),
         ({"reorder": "25%"}, ""),
         ({"burst_loss": {"enter": "1%", "leave": "20%"}}, "limit 1000 loss gemodel 1% 20% 100% 0%"),
         ({"burst_loss": {"enter": "1%", "leave": "20%", "loss": "50%"}, "loss": "10%"},
@@ -45,9 +45,9 @@ def test_a_shape_becomes_netems_words(written: dict[str, object], expected: str)
 
 
 def test_jitter_gets_a_rate_so_that_netem_keeps_the_order() -> None:
-    assert words(delay="5ms", jitter="1ms") == "limit 1000 delay 5000000ns 1000000ns distribution normal rate 100gbit"
+    assert words(delay="5ms", jitter="1ms") == "limit 1000 delay 5000us 1000us distribution normal rate 100gbit"
     assert words(delay="5ms", jitter="1ms", jitter_distribution="uniform") == (
-        "limit 1000 delay 5000000ns 1000000ns rate 100gbit"
+        "limit 1000 delay 5000us 1000us rate 100gbit"
     )
     assert words(jitter="1ms", rate="1Mbit").endswith("rate 1000000bit -14")
 
@@ -56,7 +56,7 @@ def test_arp_goes_around_netem_and_everything_is_redirected_both_ways() -> None:
     lines = netem.commands("w3a", "w3b", link(shape(delay="5ms")))
     assert lines == [
         "qdisc add dev w3b root handle 1: prio bands 2 priomap 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0",
-        "qdisc add dev w3b parent 1:1 handle 10: netem limit 1000 delay 5000000ns",
+        "qdisc add dev w3b parent 1:1 handle 10: netem limit 1000 delay 5000us",
         "filter add dev w3b parent 1: protocol arp prio 1 u32 match u32 0 0 flowid 1:2",
         "qdisc add dev w3a ingress",
         "filter add dev w3a parent ffff: protocol all prio 2 u32 match u32 0 0 action mirred egress redirect dev w3b",
