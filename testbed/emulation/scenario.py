@@ -1,60 +1,41 @@
-"""A scenario played in its world, from the empty world to the evidence."""
+"""A scenario played in its world: the rig set up, programs started, calls placed and followed, evidence saved."""
 
 import asyncio
-import contextlib
-import platform
-import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from testbed.emulation import agents, capture, evidence, firewalls, links, readback, routing
+from testbed.emulation import agents
 from testbed.emulation.agents import Agent, Forkserver
-from testbed.emulation.commands import read_last_line
 from testbed.emulation.evidence import Journal
-from testbed.emulation.network import EmulatedNetwork
-from testbed.errors import RigError, TestbedError
-from testbed.plan.model import CallPlan, Job, LinkPlan, Plan
+from testbed.emulation.rig import Rig
+from testbed.errors import TestbedError
+from testbed.plan.model import CallPlan, Job, Plan
 
-_ROUTING_LIMIT_S: Final = 30.0
-_BIRD_HEAD_START_S: Final = 0.6
-"Its connect delay of 1 s is shortened by up to a quarter (RFC 4271 section 10): earlier it sends nothing."
 _SERVICES_LIMIT_S: Final = 20.0
 _MARGIN_S: Final = 5.0
 "Beyond the limits that agents keep themselves: a busy machine."
 _GOODBYE_LIMIT_S: Final = 4.0
-_SALVAGE_LIMIT_S: Final = 0.7
+_SALVAGE_LIMIT_S: Final = 1.3
 "For evidence of a run that was stopped or broke."
 
 
 class Play:
-    """One scenario: its network, its processes, and what has happened so far."""
+    """One scenario: its rig, its agents, and what has happened so far."""
 
     def __init__(
         self, plan: Plan, directory: Path, backend: Any, journal: Journal, forkserver: Forkserver | None
     ) -> None:
         self.plan = plan
-        self.directory = directory
         self.journal = journal
-        self.network = EmulatedNetwork(plan)
+        self.rig = Rig(plan, directory, backend, journal)
         self.agents: dict[str, Agent] = {}
-        self._wanted_backend = backend
-        self._backend: links.Backend = "wire"
         self._forkserver = forkserver
-        self._links: links.LinksHandle | None = None
-        self._capture: capture.CaptureHandle | None = None
-        self._logs: list[firewalls.ConnectionLog] = []
-        self._birds: list[routing.Bird] = []
-        self._versions: asyncio.Task[dict[str, str]] | None = None
-        self._facts = 0
-        self._started_ns = time.time_ns()
-        self._leaving = False
-        self._fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stop = asyncio.Event()
-        self._watches: list[asyncio.Task[None]] = []
+        if forkserver:
+            forkserver.on_death = self._note_death
+            self.rig.watch(forkserver.process.wait(), "the forkserver of the agents")
 
     def stop(self) -> None:
         """End before the end: save what evidence there is."""
@@ -68,7 +49,7 @@ class Play:
             return 0
         try:
             async with asyncio.timeout(_SALVAGE_LIMIT_S):
-                await self._leave()
+                await self.rig.leave(self._loop_lags())
         except (TestbedError, OSError, TimeoutError) as second:
             self.journal.notice(f"evidence is incomplete: {str(second) or 'no time was left'}")
         self.journal.error(error)
@@ -87,12 +68,12 @@ class Play:
         """Carry *work* out; return what broke it: its own error, a process that died, or the order to stop."""
         task = asyncio.create_task(work)
         stopped = asyncio.create_task(self._stop.wait())
-        ends: set[asyncio.Future[Any]] = {task, stopped, self._fault}
+        ends: set[asyncio.Future[Any]] = {task, stopped, self.rig.fault}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        if self._fault.done():
+        if self.rig.fault.done():
             task.cancel()
-            return str(self._fault.exception())
+            return str(self.rig.fault.exception())
         if not task.done():
             task.cancel()
             return "stopped before the scenario was over"
@@ -104,106 +85,21 @@ class Play:
     # Steps
 
     async def _scenario(self) -> None:
-        await self._build()
-        await self._start_routing()
-        async with self._birds_held():
-            await self._watch_traffic()
-        self._versions = asyncio.create_task(evidence.read_versions())
-        await self._converge()
+        await self.rig.start()
         await self._start_services()
         await self._start_parties()
         await self._place_calls()
         await self._hang_up()
-        await self._leave()
+        await self.rig.leave(self._loop_lags())
 
     async def _prompt(self) -> None:
-        await self._build()
-        self.journal.progress("readback")
-        await readback.read_back(self.network)
-        await self._start_links()
-        await self._start_routing()
-        await self._converge()
+        await self.rig.start_unwatched()
         await self._start_services()
         plan = Path("/run/plan.json")
         plan.write_text(self.plan.model_dump_json())  # noqa: ASYNC240
         prompt = await asyncio.create_subprocess_exec(sys.executable, "-P", "-m", "testbed.emulation.prompt", str(plan))
         await prompt.wait()
-        self._leaving = True
-
-    async def _build(self) -> None:
-        self.journal.progress("build", f"{len(self.plan.nodes)} nodes, {len(self.plan.links)} links")
-        if self._forkserver:
-            self._forkserver.on_death = self._note_death
-            self._watch(self._forkserver.process.wait(), "the forkserver of the agents")
-        backend = asyncio.create_task(links.choose_backend(self._wanted_backend))
-        await asyncio.to_thread(self.network.build)
-        await firewalls.load_rules(self.network)
-        self._backend = await backend
-
-    async def _watch_traffic(self) -> None:
-        """Start what carries, captures and tracks packets, and read back meanwhile; nothing sends one before."""
-        self.journal.progress("readback")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._start_links())
-            group.create_task(self._start_capture())
-            group.create_task(self._start_logs())
-            self._facts = await readback.read_back(self.network)
-            self.journal.progress("capture")
-
-    async def _start_links(self) -> None:
-        if shaped := self.network.shaped:
-            self._links = await links.start(
-                shaped, switchboard_fd=self.network.switchboard_fd, backend=self._backend, seed=self.plan.seed
-            )
-            self._watch(self._links.ended(), "the process that carries the shaped links")
-            await self._links.ready()
-
-    async def _start_capture(self) -> None:
-        points = [self._capture_point(x) for x in self.plan.links if x.captured]
-        drops = [capture.DropPoint(x.name, x.netns_fd) for x in firewalls.filtering_nodes(self.network)]
-        self._capture = await capture.start(points, drops, self.directory)
-        self._watch(self._capture.ended(), "the capture")
-        await self._capture.ready()
-
-    async def _start_logs(self) -> None:
-        self._logs = await firewalls.start_logs(self.network)
-        for log in self._logs:
-            self._watch(log.process.wait(), f"conntrack -E in {log.node}")
-        await asyncio.gather(*(x.ready() for x in self._logs))
-
-    def _capture_point(self, link: LinkPlan) -> capture.CapturePoint:
-        # In A's node: what the wire sends past the queueing disciplines is not seen in the switchboard.
-        return capture.CapturePoint(
-            link=link.name,
-            description=f"{link.a.node} -> {link.b.node} ({link.segment})",
-            netns_fd=self.network.node(link.a.node).netns_fd,
-            interface=link.a.interface,
-            is_switchboard=False,
-        )
-
-    async def _start_routing(self) -> None:
-        self._birds = await routing.start_birds(self.network)
-        for bird in self._birds:
-            self._watch(bird.process.wait(), f"BIRD in {bird.node}", bird.log)
-
-    @asynccontextmanager
-    async def _birds_held(self) -> AsyncIterator[None]:
-        """Let BIRDs wait out their connect delay meanwhile, but not send anything before this is left."""
-        holding = asyncio.get_running_loop().call_later(_BIRD_HEAD_START_S, self._signal_birds, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            holding.cancel()
-            self._signal_birds(signal.SIGCONT)
-
-    def _signal_birds(self, number: signal.Signals) -> None:
-        for bird in self._birds:
-            with contextlib.suppress(ProcessLookupError):  # its death is noticed elsewhere
-                bird.process.send_signal(number)
-
-    async def _converge(self) -> None:
-        self.journal.progress("routing", f"{len(self.plan.converged)} routes to be learned")
-        await routing.Convergence(self.network, self.plan.converged).wait(limit_s=_ROUTING_LIMIT_S)
+        self.rig.is_leaving = True
 
     async def _start_services(self) -> None:
         jobs = [x for x in self.plan.jobs if x.stage == "service"]
@@ -224,7 +120,7 @@ class Play:
             self.journal.notice(f"agent {agent.name} was not ready after {limit_s:g} s")
 
     async def _start_agent(self, forkserver: Forkserver, job: Job) -> Agent:
-        fd = self.network.node(job.node).netns_fd
+        fd = self.rig.network.node(job.node).netns_fd
         agent = await forkserver.start_agent(job, fd, self.journal.agent)
         self.agents[job.name] = agent
         return agent
@@ -264,7 +160,7 @@ class Play:
     async def _hang_up(self) -> None:
         """Have parties, then services, write their results and end."""
         self.journal.progress("hangup")
-        self._leaving = True
+        self.rig.is_leaving = True
         for stage in ("party", "service"):
             leaving = [x for x in self.agents.values() if x.job.stage == stage]
             for agent in leaving:
@@ -272,59 +168,14 @@ class Play:
             for agent in await agents.wait_for(leaving, lambda x: x.exit_status is not None, limit_s=_GOODBYE_LIMIT_S):
                 self.journal.notice(f"agent {agent.name} had not ended {_GOODBYE_LIMIT_S:g} s after it was told to")
 
-    async def _leave(self) -> None:
-        """Collect evidence: firewalls, then what links and captures counted; at last emulation.json."""
-        self.journal.progress("evidence")
-        self._leaving = True
-        states = await firewalls.collect_evidence(self.network, self._logs)
-        evidence.write_json(self.directory / "firewalls.json", states)
-        pressure = evidence.read_cpu_pressure()
-        health = await self._links.stop() if self._links else None
-        counted = await self._capture.stop() if self._capture else None
-        for fault in counted.faults if counted else ():
-            self.journal.notice(fault)
-        self.journal.close_phase(time.time_ns())
-        lags = {x.name: {"loop_lag_ns": (x.result or {}).get("loop_lag_ns")} for x in self.agents.values()}
-        evidence.write_json(self.directory / "emulation.json", {
-            "format": evidence.FORMAT,
-            "kernel": platform.release(),
-            "backend": self._backend,
-            "readback": {"facts": self._facts},
-            "versions": await self._versions if self._versions else {},
-            "started_ns": self._started_ns,
-            "ended_ns": time.time_ns(),
-            "phases": self.journal.phases,
-            "capture": counted.capture if counted else {},
-            "dropped_log": counted.dropped_log if counted else {},
-            "links": health.links if health else {},
-            "health": {
-                "wire": health.wire if health else None,
-                "agents": {name: lag for name, lag in lags.items() if lag["loop_lag_ns"]},
-                "cpu_pressure": pressure,
-            },
-        })  # fmt: skip
-
-    # Deaths
-
-    def _watch(self, end: Awaitable[object], what: str, log: Path | None = None) -> None:
-        """Take the end of *what* for a fault, unless the scenario is over."""
-
-        async def watch() -> None:
-            await end
-            if not self._leaving:
-                self._break(f"{what} died" + (f": {read_last_line(log)}" if log else ""))
-
-        self._watches.append(asyncio.create_task(watch()))
+    def _loop_lags(self) -> dict[str, Any]:
+        results = {x.name: x.result for x in self.agents.values() if x.result}
+        return {x: {"loop_lag_ns": result["loop_lag_ns"]} for x, result in results.items() if result.get("loop_lag_ns")}
 
     def _note_death(self, agent: Agent) -> None:
-        if not self._leaving and (agent.failure is None or (agent.exit_status or 0) < 0):
-            self._break(agents.death_of(agent))
-
-    def _break(self, why: str) -> None:
-        if not self._fault.done():
-            self._fault.set_exception(RigError(why))
-
-
+        """An agent that says why it fails is a result; one killed, or gone without a word, is a broken rig."""
+        if not self.rig.is_leaving and (agent.failure is None or (agent.exit_status or 0) < 0):
+            self.rig.break_down(agents.death_of(agent))
 
 
 def _first(error: BaseException | None) -> BaseException | None:

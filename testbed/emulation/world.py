@@ -26,7 +26,7 @@ LOG_FILE: Final = "world.log"
 _NEEDED: Final = ("unshare", "nsenter", "iptables-restore", "iptables-save", "conntrack", "bird", "turnserver")
 _ROOT: Final = Path(__file__).parents[2]
 _LONGEST_LINE_BYTES: Final = 1 << 24
-_STOP_LIMIT_S: Final = 1.5
+_STOP_LIMIT_S: Final = 1.7
 _KILL_LIMIT_S: Final = 5.0
 
 OnEvent = Callable[[dict[str, Any]], None]

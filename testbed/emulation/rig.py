@@ -1,0 +1,191 @@
+"""The rig of a world: its network, links, captures, connection logs and BIRDs; set up, watched, and their evidence."""
+
+import asyncio
+import contextlib
+import platform
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from testbed.emulation import capture, evidence, firewalls, links, readback, routing
+from testbed.emulation.commands import read_last_line
+from testbed.emulation.evidence import Journal
+from testbed.emulation.network import EmulatedNetwork
+from testbed.errors import RigError
+from testbed.plan.model import LinkPlan, Plan
+
+_ROUTING_LIMIT_S: Final = 30.0
+_BIRD_HEAD_START_S: Final = 0.6
+"Its connect delay of 1 s is shortened by up to a quarter (RFC 4271 section 10): earlier it sends nothing."
+
+
+class Rig:
+    """Everything of a world that is not an agent."""
+
+    def __init__(self, plan: Plan, directory: Path, backend: Any, journal: Journal) -> None:
+        self.plan = plan
+        self.network = EmulatedNetwork(plan)
+        self.is_leaving = False
+        "From here on processes may end."
+        self.fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        "Fails with RigError when something of the world dies."
+        self._directory = directory
+        self._journal = journal
+        self._wanted_backend = backend
+        self._backend: links.Backend = "wire"
+        self._links: links.LinksHandle | None = None
+        self._capture: capture.CaptureHandle | None = None
+        self._logs: list[firewalls.ConnectionLog] = []
+        self._birds: list[routing.Bird] = []
+        self._versions: asyncio.Task[dict[str, str]] | None = None
+        self._facts = 0
+        self._started_ns = time.time_ns()
+        self._watches: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Build it, with everything that watches it, and wait until routing has converged."""
+        await self._build()
+        await self._start_routing()
+        async with self._birds_held():
+            await self._watch_traffic()
+        self._versions = asyncio.create_task(evidence.read_versions())
+        await self._converge()
+
+    async def start_unwatched(self) -> None:
+        """Build it without captures, for use by hand."""
+        await self._build()
+        self._journal.progress("readback")
+        await readback.read_back(self.network)
+        await self._start_links()
+        await self._start_routing()
+        await self._converge()
+
+    async def leave(self, loop_lags: Mapping[str, Any]) -> None:
+        """Collect evidence: firewalls, then what links and captures counted; at last emulation.json."""
+        self._journal.progress("evidence")
+        self.is_leaving = True
+        pressure = evidence.read_cpu_pressure()
+        try:
+            states = await firewalls.collect_evidence(self.network, self._logs)
+            evidence.write_json(self._directory / "firewalls.json", states)
+        finally:
+            health, counted = await self._stop_processes()
+        for fault in counted.faults if counted else ():
+            self._journal.notice(fault)
+        self._journal.close_phase(time.time_ns())
+        evidence.write_json(self._directory / "emulation.json", {
+            "format": evidence.FORMAT,
+            "kernel": platform.release(),
+            "backend": self._backend,
+            "readback": {"facts": self._facts},
+            "versions": await self._versions if self._versions else {},
+            "started_ns": self._started_ns,
+            "ended_ns": time.time_ns(),
+            "phases": self._journal.phases,
+            "capture": counted.capture if counted else {},
+            "dropped_log": counted.dropped_log if counted else {},
+            "links": health.links if health else {},
+            "health": {"wire": health.wire if health else None, "agents": loop_lags, "cpu_pressure": pressure},
+        })  # fmt: skip
+
+    async def _stop_processes(self) -> tuple[links.LinkHealth | None, capture.CaptureCounters | None]:
+        """Stop links and capture at once: the kernel takes milliseconds to close a packet socket; they have many."""
+
+        async def nothing() -> None:
+            return None
+
+        return await asyncio.gather(
+            self._links.stop() if self._links else nothing(), self._capture.stop() if self._capture else nothing()
+        )
+
+    def watch(self, end: Awaitable[object], what: str, log: Path | None = None) -> None:
+        """Take the end of *what* for a fault, unless the scenario is over; its *log* may say why."""
+
+        async def wait() -> None:
+            await end
+            if not self.is_leaving:
+                self.break_down(f"{what} died" + (f": {read_last_line(log)}" if log else ""))
+
+        self._watches.append(asyncio.create_task(wait()))
+
+    def break_down(self, why: str) -> None:
+        """Note the first thing that broke."""
+        if not self.fault.done():
+            self.fault.set_exception(RigError(why))
+
+    # Steps
+
+    async def _build(self) -> None:
+        self._journal.progress("build", f"{len(self.plan.nodes)} nodes, {len(self.plan.links)} links")
+        backend = asyncio.create_task(links.choose_backend(self._wanted_backend))
+        await asyncio.to_thread(self.network.build)
+        await firewalls.load_rules(self.network)
+        self._backend = await backend
+
+    async def _watch_traffic(self) -> None:
+        """Start what carries, captures and tracks packets, and read back meanwhile; nothing sends one before."""
+        self._journal.progress("readback")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._start_links())
+            group.create_task(self._start_capture())
+            group.create_task(self._start_logs())
+            self._facts = await readback.read_back(self.network)
+            self._journal.progress("capture")
+
+    async def _start_links(self) -> None:
+        if shaped := self.network.shaped:
+            self._links = await links.start(
+                shaped, switchboard_fd=self.network.switchboard_fd, backend=self._backend, seed=self.plan.seed
+            )
+            self.watch(self._links.ended(), "the process that carries the shaped links")
+            await self._links.ready()
+
+    async def _start_capture(self) -> None:
+        points = [self._capture_point(x) for x in self.plan.links if x.captured]
+        drops = [capture.DropPoint(x.name, x.netns_fd) for x in firewalls.filtering_nodes(self.network)]
+        self._capture = await capture.start(points, drops, self._directory)
+        self.watch(self._capture.ended(), "the capture")
+        await self._capture.ready()
+
+    async def _start_logs(self) -> None:
+        self._logs = await firewalls.start_logs(self.network)
+        for log in self._logs:
+            self.watch(log.process.wait(), f"conntrack -E in {log.node}")
+        await asyncio.gather(*(x.ready() for x in self._logs))
+
+    def _capture_point(self, link: LinkPlan) -> capture.CapturePoint:
+        # In A's node: what the wire sends past the queueing disciplines is not seen in the switchboard.
+        return capture.CapturePoint(
+            link=link.name,
+            description=f"{link.a.node} -> {link.b.node} ({link.segment})",
+            netns_fd=self.network.node(link.a.node).netns_fd,
+            interface=link.a.interface,
+            is_switchboard=False,
+        )
+
+    async def _start_routing(self) -> None:
+        self._birds = await routing.start_birds(self.network)
+        for bird in self._birds:
+            self.watch(bird.process.wait(), f"BIRD in {bird.node}", bird.log)
+
+    @asynccontextmanager
+    async def _birds_held(self) -> AsyncIterator[None]:
+        """Let BIRDs wait out their connect delay meanwhile, but not send anything before this is left."""
+        holding = asyncio.get_running_loop().call_later(_BIRD_HEAD_START_S, self._signal_birds, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            holding.cancel()
+            self._signal_birds(signal.SIGCONT)
+
+    def _signal_birds(self, number: signal.Signals) -> None:
+        for bird in self._birds:
+            with contextlib.suppress(ProcessLookupError):  # its death is noticed elsewhere
+                bird.process.send_signal(number)
+
+    async def _converge(self) -> None:
+        self._journal.progress("routing", f"{len(self.plan.converged)} routes to be learned")
+        await routing.Convergence(self.network, self.plan.converged).wait(limit_s=_ROUTING_LIMIT_S)
