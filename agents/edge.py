@@ -27,7 +27,7 @@ from agents.sip.proxy import Proxy, Target
 from agents.sip.proxying import Refusal
 from agents.sip.stack import ServerTransaction, Stack
 from agents.sip.transaction import Timing
-from agents.sip.transport import Flow, SocketNetwork
+from agents.sip.transport import Flow, Network, SocketNetwork
 
 READY_LIMIT_S = 15.0
 _PROBE_INTERVAL_S = 0.1
@@ -91,8 +91,8 @@ class TurnServer:
         self._process: asyncio.subprocess.Process | None = None
         self._last_lines: deque[str] = deque(maxlen=5)
 
-    async def start(self) -> None:
-        """Start it; return when it answers STUN at each address. Raises EdgeFailure."""
+    async def start(self, *, limit_s: float = READY_LIMIT_S) -> None:
+        """Start it; return when it answers STUN at each address. Raises EdgeFailure, also after *limit_s*."""
         program = shutil.which("turnserver")
         if program is None:
             raise EdgeFailure("turnserver is not installed (Debian package coturn)")
@@ -106,12 +106,12 @@ class TurnServer:
         died = asyncio.create_task(self.died())
         answers = asyncio.create_task(self._all_answer())
         try:
-            await asyncio.wait({died, answers}, timeout=READY_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({died, answers}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             if died.done():
                 raise EdgeFailure(died.result())
             if not answers.done():
                 log = " | ".join(self._last_lines)
-                raise EdgeFailure(f"turnserver answers no STUN within {READY_LIMIT_S:g} s: {log}")
+                raise EdgeFailure(f"turnserver answers no STUN within {limit_s:g} s: {log}")
             answers.result()
         finally:
             for task in (died, answers):
@@ -175,15 +175,15 @@ async def stun_answers(address: str, port: int) -> None:
 class AccessEdge:
     """The SIP proxy at a pool's border: what comes from outside goes to the Front End, the home server of its users."""
 
-    def __init__(self, job: Mapping[str, Any]) -> None:
-        """Read the job; raise ValueError where it is wrong."""
+    def __init__(self, job: Mapping[str, Any], *, network: Network | None = None) -> None:
+        """Read the job; raise ValueError where it is wrong. *network* stands in for sockets in tests."""
         access = job["access_edge"]
         self._front_end = Hop.from_json(access["next"])
         self._routes = [StaticRoute.from_json(route) for route in access.get("routes", ())]
         self._inside = str(job.get("internal_address") or "")
         self._has_two_sides = self._inside not in ("", str(job["external_address"]))
         self._listens = [Listen.from_json(listen) for listen in access["listen"]]
-        self._stack = Stack(SocketNetwork(), timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))))
+        self._stack = Stack(network or SocketNetwork(), timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))))
         self._proxy = Proxy(self._stack, self._route, listens=self._listens)
         self._stack.on_request = self._take_request
 

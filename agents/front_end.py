@@ -27,7 +27,7 @@ from agents.sip.registrar import Binding, Registrar, RegistrationRefused
 from agents.sip.relay import CONTENT_TYPE, SERVICE_USER, Relay, make_credentials
 from agents.sip.stack import ServerTransaction, Stack
 from agents.sip.transaction import Timing
-from agents.sip.transport import Flow, SocketNetwork
+from agents.sip.transport import Flow, Network, SocketNetwork
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -67,8 +67,8 @@ class StaticRoute:
 class FrontEnd:
     """One pool's Front End."""
 
-    def __init__(self, job: Mapping[str, Any], say: Say) -> None:
-        """Read the job; raise ValueError where it is wrong."""
+    def __init__(self, job: Mapping[str, Any], say: Say, *, network: Network | None = None) -> None:
+        """Read the job; raise ValueError where it is wrong. *network* stands in for sockets in tests."""
         self._say = say
         self._domains = [str(domain).lower() for domain in job["domains"]]
         self._passwords = {aor_of(URI.parse(uri)): str(password) for uri, password in job["users"].items()}
@@ -83,7 +83,7 @@ class FrontEnd:
             raise ValueError(f"digest_algorithms has {sorted(unknown)}; known are {', '.join(ALGORITHMS)}")
         self._authenticators = {domain: Authenticator(domain, algorithms) for domain in self._domains}
         self._registrar: Registrar[Flow] = Registrar()
-        self._stack = Stack(SocketNetwork(), timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))))
+        self._stack = Stack(network or SocketNetwork(), timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))))
         self._proxy = Proxy(self._stack, self._route, listens=self._listens)
         self._stack.on_request = self._take_request
 

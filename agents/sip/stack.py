@@ -177,8 +177,15 @@ class Stack:
         """Run *work* until done or until `stop`."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finish)
         return task
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            # Nobody awaits it: say it now, not when the task is collected.
+            context = {"message": f"SIP: {problem!r}", "exception": problem, "task": task}
+            task.get_loop().call_exception_handler(context)
 
     async def flow_to(self, to: Hop | Flow) -> Flow:
         """Return a way to *to*, connecting within 64 T1. Raises TransportFailure."""

@@ -258,7 +258,10 @@ class Transaction:
         return min(self._deadlines_ns.values(), default=None)
 
     def take(self, event: Event, message: SipMessage | None, now_ns: int) -> list[Action]:
-        """Say that *event* happened; return what to do now, in order. *message* is what came or is to be sent."""
+        """Say that *event* happened; return what to do now, in order. *message* is what came or is to be sent.
+
+        Timers are not for the caller to give: they come from `fire`.
+        """
         step = TABLES[self.kind].get((self.state, event))
         if step is None:
             return []

@@ -10,6 +10,7 @@ from typing import Literal
 
 import pytest
 
+from agents.edge import AccessEdge
 from agents.front_end import FrontEnd
 from agents.sip.hop import Hop
 from agents.sip.ua import IncomingCall, UserAgent
@@ -21,7 +22,7 @@ pytestmark = [
 
 Transport = Literal["udp", "tcp"]
 SCENARIOS = Path(__file__).parent
-SERVER, ALICE, BOB = "127.0.0.1", "127.0.0.2", "127.0.0.3"
+SERVER, ALICE, BOB, EDGE = "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"
 DEADLINE_S = 30.0
 ANSWER = "v=0\r\no=bob 1 1 IN IP4 127.0.0.3\r\ns=-\r\nc=IN IP4 127.0.0.3\r\nt=0 0\r\nm=audio 6002 RTP/AVP 0\r\n"
 
@@ -37,6 +38,21 @@ def free_port(address: str) -> int:
             except OSError:
                 continue
             return port
+
+
+@asynccontextmanager
+async def running_access_edge(front_end: Hop) -> AsyncIterator[Hop]:
+    """Run an Access Edge in front of *front_end* at a free port of EDGE."""
+    port = free_port(EDGE)
+    listen = [{"transport": transport, "port": port, "address": EDGE} for transport in ("udp", "tcp")]
+    next_hop = {"address": front_end.address, "port": front_end.port, "transport": "tcp"}
+    job = {"external_address": EDGE, "access_edge": {"listen": listen, "next": next_hop}}
+    access_edge = AccessEdge(job)
+    await access_edge.start()
+    try:
+        yield Hop(EDGE, port)
+    finally:
+        await access_edge.stop()
 
 
 @asynccontextmanager
@@ -123,10 +139,12 @@ def test_two_sipps_register_and_call_each_other_through_the_front_end(transport:
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_sipp_calls_our_user_agent_through_the_front_end(transport: Transport) -> None:
+@pytest.mark.parametrize("is_outside", [False, True], ids=["inside", "outside"])
+def test_sipp_calls_our_user_agent_inside_and_through_the_access_edge(transport: Transport, is_outside: bool) -> None:
     async def scenario() -> None:
-        async with running_front_end() as server:
-            hop = Hop(server.address, server.port, transport)
+        async with running_front_end() as server, running_access_edge(server) as access_edge:
+            gate = access_edge if is_outside else server
+            hop = Hop(gate.address, gate.port, transport)
             bob = UserAgent(uri="sip:bob@contoso.example", local_address=BOB, server=hop, password="rosebud")
             ended_by: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
@@ -140,7 +158,7 @@ def test_sipp_calls_our_user_agent_through_the_front_end(transport: Transport) -
             bob.on_invite = take_call
             await bob.start()
             await bob.register()
-            await (await start_sipp("caller", ALICE, free_port(ALICE), server, transport)).succeed()
+            await (await start_sipp("caller", ALICE, free_port(ALICE), gate, transport)).succeed()
             async with asyncio.timeout(DEADLINE_S):
                 assert await ended_by == "remote"
             await bob.unregister()
