@@ -1,6 +1,6 @@
 """The paths that every leg should take, worked out before anything starts, by walking packets through the topology."""
 
-from testbed.plan.exchange import exchange
+from testbed.plan.exchange import Exchange, Opening, exchange
 from testbed.plan.explain import explain_lines
 from testbed.plan.legflow import CannotTell, LegFlows
 from testbed.plan.model import Plan, PredictedPath
@@ -15,6 +15,10 @@ NEVER_SENT = "NEVER_SENT"
 UNKNOWN = "UNKNOWN"
 "End of a path that the predictor cannot work out; its note says why."
 
+Way = tuple[tuple[str, ...], str]
+"Links in the order of travel, and how that ended."
+_SILENT: Way = ((), NEVER_SENT)
+
 
 def predict(spec: Spec, plan: Plan) -> tuple[PredictedPath, ...]:
     """Return the predicted forward and return path of every leg of the scenario, in its order.
@@ -25,22 +29,36 @@ def predict(spec: Spec, plan: Plan) -> tuple[PredictedPath, ...]:
     sysctls |= {node.name: node.sysctls for node in plan.nodes}
     simulator = Simulator(spec.topology, sysctls)
     flows = LegFlows(spec.topology, spec.scenario, plan, simulator)
-    return tuple(_predict_leg(leg, flows, simulator) for leg in spec.scenario.legs)
+    stopped = frozenset(name for name, node in spec.topology.nodes.items() if node.stopped)
+    return tuple(_predict_leg(leg, flows, simulator, stopped) for leg in spec.scenario.legs)
 
 
-def _predict_leg(leg: Leg, flows: LegFlows, simulator: Simulator) -> PredictedPath:
+def _predict_leg(leg: Leg, flows: LegFlows, simulator: Simulator, stopped: frozenset[str]) -> PredictedPath:
     simulator.forget()
     try:
         flow = flows.of(leg)
     except CannotTell as problem:
-        return _path(leg, (), (), UNKNOWN, UNKNOWN, str(problem))
+        return _path(leg, ((), UNKNOWN), ((), UNKNOWN), str(problem))
     told = exchange(flow.opening, simulator)
+    opened, answered, note = _ways(flow.opening, told, stopped)
+    notes = [_describe(flow.opening.packet, told.out), flow.note, note]
+    if flow.opening.both_open and not told.is_delivered:
+        notes.append("so ICE takes an Edge, if the two ends have any")
+    forward, return_ = (answered, opened) if flow.opens_backwards else (opened, answered)
+    return _path(leg, forward, return_, "; ".join(filter(None, notes)))
+
+
+def _ways(opening: Opening, told: Exchange, stopped: frozenset[str]) -> tuple[Way, Way, str]:
+    """Return what the opening side sends, what comes back, and a note on either."""
     out, back = told.out, told.back
-    opened = out.links, out.disposition
-    answered = ((), NEVER_SENT) if back is None else (back.links, back.disposition)
-    (forward, forward_end), (return_, return_end) = (answered, opened) if flow.opens_backwards else (opened, answered)
-    notes = (_describe(flow.opening.packet, out), flow.note, out.note, back.note if back else "")
-    return _path(leg, forward, return_, forward_end, return_end, "; ".join(note for note in notes if note))
+    if opening.opener in stopped:
+        return _SILENT, _SILENT, f"the programs of {opening.opener} are stopped"
+    if out.is_delivered and out.at in stopped:
+        return (out.links, out.disposition), _SILENT, f"the programs of {out.at} are stopped, so nobody answers"
+    if back is None:
+        return (out.links, out.disposition), _SILENT, out.note
+    notes = "; ".join(filter(None, (out.note, back.note)))
+    return (out.links, out.disposition), (back.links, back.disposition), notes
 
 
 def _describe(packet: Packet, out: Walk) -> str:
@@ -49,16 +67,14 @@ def _describe(packet: Packet, out: Walk) -> str:
     return f"{packet.protocol} {sender}{nat} -> {packet.destination}:{packet.destination_port}"
 
 
-def _path(
-    leg: Leg, forward: tuple[str, ...], return_: tuple[str, ...], forward_end: str, return_end: str, note: str
-) -> PredictedPath:
+def _path(leg: Leg, forward: Way, return_: Way, note: str) -> PredictedPath:
     return PredictedPath(
         flow=leg.flow,
         from_=leg.from_,
         to=leg.to,
-        forward=forward,
-        return_=return_,
-        forward_end=forward_end,
-        return_end=return_end,
+        forward=forward[0],
+        return_=return_[0],
+        forward_end=forward[1],
+        return_end=return_[1],
         note=note,
     )

@@ -348,6 +348,25 @@ def test_a_direction_that_depends_on_a_lost_one_is_never_sent() -> None:
     assert (path.forward_end, path.return_end, path.return_) == ("DENIED_BY_RULE:fw-a:default", NEVER_SENT, ())
 
 
+def test_a_stopped_server_is_reached_and_does_not_answer() -> None:
+    topology = two_exits(nodes={"server": {"stopped": True}})
+    path = predict(spec_of(topology, LEGS[1:2]), plan_of(topology, *JOBS))[0]
+    assert (path.forward_end, path.return_end, path.return_) == ("DELIVERED", NEVER_SENT, ())
+    assert path.note.endswith("the programs of server are stopped, so nobody answers")
+
+
+def test_a_stopped_opener_sends_nothing() -> None:
+    topology = two_exits(nodes={"r": {"stopped": True}, "x": {"routes": {"10.0.0.0/16": "fw-a"}}})
+    path = predict(spec_of(topology, LEGS[2:3]), plan_of(topology, *JOBS))[0]
+    assert (path.forward_end, path.return_end) == (NEVER_SENT, NEVER_SENT)
+
+
+def test_parties_that_cannot_reach_each_other_are_said_to_need_an_edge() -> None:
+    topology = two_exits(firewalls={"fw-a": {"rules": {}}})
+    path = predict(spec_of(topology, LEGS[3:]), plan_of(topology, *JOBS))[0]
+    assert path.note.endswith("so ICE takes an Edge, if the two ends have any")
+
+
 def notes_of(scenario: str, *changes: Change) -> list[str]:
     """Return the notes of the predicted media legs."""
     spec = read_spec(REPOSITORY / "scenarios" / f"{scenario}.toml", changes)
