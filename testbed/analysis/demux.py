@@ -5,6 +5,7 @@ type of 192 to 223 (RFC 5761 section 4). ChannelData (RFC 8656 section 12.4), Se
 opened once.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -97,8 +98,10 @@ class Payloads:
     "RTP payload without header, extension and padding count; SRTP's tag included."
 
 
-def classify(read: Reader, offset: Ints, length: Ints, *, over_tcp: Bools, ports: tuple[Ints, Ints]) -> Payloads:
-    """Say what the payloads at *offset* are; *ports* are source and destination."""
+def classify(
+    read: Reader, offset: Ints, length: Ints, *, over_tcp: Bools, ports: tuple[Ints, Ints], sources: Collection[int]
+) -> Payloads:
+    """Say what the payloads at *offset* are; *ports* are source and destination, *sources* known SSRCs."""
     zeros = np.zeros(len(offset), np.int64)
     found = Payloads(
         kind=zeros.copy(), encapsulation=zeros.copy(), offset=offset.copy(), length=length.copy(),
@@ -115,7 +118,8 @@ def classify(read: Reader, offset: Ints, length: Ints, *, over_tcp: Bools, ports
     _mark(found, _is_stun(read, found.offset, found.length, first) & inside, Kind.STUN)
     _mark(found, plain & (first >= 20) & (first <= 63) & (found.length >= 13), Kind.DTLS)
     known_other = np.isin(ports[0], _NOT_MEDIA_PORTS) | np.isin(ports[1], _NOT_MEDIA_PORTS)
-    _read_media(read, found, plain & ~known_other & (first >= 128) & (first <= 191) & (found.length >= 8))
+    like = plain & ~known_other & (first >= 128) & (first <= 191) & (found.length >= 8)
+    _read_media(read, found, like, sources)
     return found
 
 
@@ -165,7 +169,7 @@ def _read_stun(read: Reader, found: Payloads, first: Ints) -> None:
         at = np.where(inside, at + 4 + (size + 3 & ~3), end)
 
 
-def _read_media(read: Reader, found: Payloads, like: Bools) -> None:
+def _read_media(read: Reader, found: Payloads, like: Bools, sources: Collection[int]) -> None:
     rows = np.flatnonzero(like)
     if not len(rows):
         return
@@ -179,10 +183,11 @@ def _read_media(read: Reader, found: Payloads, like: Bools) -> None:
     header = 12 + 4 * (first & 15)
     extension = np.where(first & 16, 4 + 4 * read.u16(at + header + 2), 0)
     media &= header + extension <= length
-    media &= _is_repeated(np.where(media, read.u32(at + 8), -1), read.u16(at + 2))
+    ssrc = np.where(media, read.u32(at + 8), -1)
+    media &= _is_repeated(ssrc, read.u16(at + 2)) | np.isin(ssrc, list(sources))
     found.kind[rows[control_ok]] = Kind.RTCP
     found.kind[rows[media]] = Kind.RTP
-    found.ssrc[rows] = np.where(media, read.u32(at + 8), np.where(control_ok, read.u32(at + 4), 0))
+    found.ssrc[rows] = np.where(media, ssrc, np.where(control_ok, read.u32(at + 4), 0))
     found.sequence[rows] = np.where(media, read.u16(at + 2), 0)
     found.rtp_timestamp[rows] = np.where(media, read.u32(at + 4), 0)
     found.payload_type[rows] = np.where(media, second & 127, np.where(control_ok, second, 0))

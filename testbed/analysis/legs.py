@@ -54,7 +54,7 @@ class LegTraffic:
         return self.forward + self.back
 
 
-def find_traffic(leg: Leg, network: Network, walks: Iterable[Walk], other_targets: Collection[str] = ()) -> LegTraffic:
+def find_traffic(leg: Leg, network: Network, walks: Collection[Walk], other_targets: Collection[str] = ()) -> LegTraffic:
     """Return the part of *walks* that belongs to *leg*.
 
     *walks* are already of the leg's kind of flow. *other_targets* are the far ends of further legs of the same flow
@@ -77,9 +77,23 @@ def find_traffic(leg: Leg, network: Network, walks: Iterable[Walk], other_target
             late.append(walk)
     answers = {step.flow.answer5 for part in traffic.forward for step in part.steps}
     for walk in late:
-        if part := _lost_answer(walk, sources, targets, answers, elsewhere, network):
+        if part := _lost_answer(walk, sources, targets, answers, elsewhere, network, whole=leg.flow == "media"):
             traffic.back.append(part)
+    if not traffic.back:
+        traffic.back = _misaddressed(traffic, late, walks)
     return traffic
+
+
+def _misaddressed(traffic: LegTraffic, late: Iterable[Walk], walks: Iterable[Walk]) -> list[Part]:
+    """Return answers from the far end to the right address and a port that NAT gave to nobody."""
+    pairs = {(step.flow.destination, step.flow.source) for part in traffic.forward for step in part.steps}
+    answers = {step.flow.answer5 for walk in walks for step in walk.steps}
+    found = []
+    for walk in late:
+        flow = walk.steps[-1].flow
+        if walk.nodes[0] in traffic.targets and (flow.source, flow.destination) in pairs and flow.tuple5 not in answers:
+            found.append(_cut(walk, 0, len(walk.nodes) - 1, arrived=False))
+    return [part for part in found if part is not None]
 
 
 def _arrived(walk: Walk, starts: frozenset[str], ends: frozenset[str], *, from_last: bool = False) -> Part | None:
@@ -139,6 +153,8 @@ def _lost_answer(
     answers: Collection[tuple[int, int, int, int, int]],
     elsewhere: frozenset[str],
     network: Network,
+    *,
+    whole: bool,
 ) -> Part | None:
     """Return a walk towards `from` that did not come from `to`, or did not get through."""
     if walk.nodes[0] in sources or (elsewhere - sources).intersection(walk.nodes):
@@ -147,7 +163,7 @@ def _lost_answer(
     from_target = [i for i, node in enumerate(walk.nodes) if node in targets]
     start = from_target[-1] if from_target else 0
     if ends:
-        came_round = not from_target and not network.relays.intersection(sources)
+        came_round = whole and not from_target and not network.relays.intersection(sources)
         return _cut(walk, start, ends[-1], arrived=False) if came_round else None
     answering = any(step.flow.tuple5 in answers for step in walk.steps)
     addressed = network.owner(walk.steps[-1].flow.destination) in sources and bool(from_target)

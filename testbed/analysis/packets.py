@@ -92,17 +92,17 @@ class Packets:
         return self.buffer[start : start + int(self.inner_length[row])].tobytes()
 
 
-def decode(path: Path, *, sip_ports: Collection[int] = (5060, 5061)) -> Packets:
+def decode(path: Path, *, sip_ports: Collection[int] = (5060, 5061), sources: Collection[int] = ()) -> Packets:
     """Read *path* (pcapng, Ethernet or raw IP) into columns.
 
-    A file cut off or damaged is decoded up to there and `damage` says where. Raise CaptureError when it cannot be read.
+    *sources* are SSRCs already known: without them a lone packet is not taken for RTP. A file cut off or damaged is decoded up to there and `damage` says where. Raise CaptureError when it cannot be read.
     """
     blocks = read_blocks(path)
     read = Reader(blocks.buffer)
     ip_at, is_ip, is_arp = _network_layer(path, blocks, read)
     ip = _ip_columns(read, ip_at, is_ip, blocks)
     kind = _kind_by_port(ip, sip_ports, is_arp)
-    payloads = _payloads(read, ip, kind)
+    payloads = _payloads(read, ip, kind, sources)
     return Packets(
         interfaces=blocks.interfaces,
         damage=blocks.damage,
@@ -201,13 +201,18 @@ def _kind_by_port(ip: dict[str, Ints], sip_ports: Collection[int], is_arp: Bools
     return np.where(sip & message, int(Kind.SIP), kind)
 
 
-def _payloads(read: Reader, ip: dict[str, Ints], kind: Ints) -> Payloads:
+def _payloads(read: Reader, ip: dict[str, Ints], kind: Ints, sources: Collection[int]) -> Payloads:
     """Return the payload columns of every row; only UDP, and TCP that may be TURN, is looked into."""
     open_tcp = (kind == Kind.TCP) & (ip["payload_length"] >= 4)
     rows = np.flatnonzero(((ip["protocol"] == UDP) & (kind == Kind.OTHER)) | open_tcp)
     ports = ip["source_port"][rows], ip["destination_port"][rows]
     some = classify(
-        read, ip["payload_offset"][rows], ip["payload_length"][rows], over_tcp=ip["protocol"][rows] == TCP, ports=ports
+        read,
+        ip["payload_offset"][rows],
+        ip["payload_length"][rows],
+        over_tcp=ip["protocol"][rows] == TCP,
+        ports=ports,
+        sources=sources,
     )
     some.kind = np.where(some.kind == Kind.OTHER, kind[rows], some.kind)
     everything = {"kind": kind, "offset": ip["payload_offset"], "length": ip["payload_length"]}

@@ -7,12 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from testbed.analysis.drops import Drop, find_drops
 from testbed.analysis.messages import StunMessage, Unreachable, stun_messages, unreachables
 from testbed.analysis.network import Network
-from testbed.analysis.packets import Packets, decode
+from testbed.analysis.packets import Kind, Packets, decode
 from testbed.analysis.paths import Walks, follow
 from testbed.errors import TestbedError
 from testbed.plan.model import Plan
@@ -83,7 +84,8 @@ def read_run(directory: Path) -> Run:
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{directory / 'manifest.json'}: {error.title}: {where}: {first['msg']}") from error
     packets = decode(directory / "capture.pcapng", sip_ports=plan.sip_ports)
-    dropped = decode(directory / "dropped.pcapng", sip_ports=plan.sip_ports)
+    sources = {int(ssrc) for ssrc in np.unique(packets.ssrc[packets.kind == Kind.RTP])}
+    dropped = decode(directory / "dropped.pcapng", sip_ports=plan.sip_ports, sources=sources)
     if strange := {i.name for i in packets.interfaces} - {link.name for link in plan.links}:
         names = ", ".join(sorted(strange))
         raise RunError(f"{directory / 'capture.pcapng'}: has links that the plan does not: {names}")

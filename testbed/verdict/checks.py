@@ -154,7 +154,7 @@ def _or(numbers: Iterable[int]) -> str:
 
 
 def _of_clients(run: Run, spoken: Iterable[Conversation]) -> list[Conversation]:
-    """Return the conversations that a client of the scenario takes part in (a gateway and its telephone use no relay)."""
+    """Return the conversations that a client takes part in: a gateway and its telephone use no relay."""
     telephones = {job.node for job in run.plan.jobs if job.program == "phone"}
     clients = {party.node for party in run.scenario.parties.values()} - telephones
     return [each for each in spoken if clients & {each.sender.node, each.receiver.node}]
@@ -163,10 +163,8 @@ def _of_clients(run: Run, spoken: Iterable[Conversation]) -> list[Conversation]:
 def _judge_pair(run: Run, spoken: Sequence[Conversation], wanted: tuple[str, str]) -> Check:
     expected = list(wanted)
     pairs: dict[tuple[str, str], Conversation] = {}
-    for each in _of_clients(run, spoken):
-        key = each.sender.candidate, each.receiver.candidate
-        if key not in pairs or each.first_frame < pairs[key].first_frame:
-            pairs[key] = each
+    for each in sorted(_of_clients(run, spoken), key=lambda each: each.first_frame):
+        pairs.setdefault((each.sender.candidate, each.receiver.candidate), each)
     evidence = [
         f"{c.sender.node} {c.sender.address} ({c.sender.candidate}) -> {c.receiver.node} {c.receiver.address}"
         f" ({c.receiver.candidate}), first frame {c.first_frame}"

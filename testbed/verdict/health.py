@@ -1,7 +1,7 @@
 """Whether the rig itself did well enough for its numbers to be believed.
 
-Where packets went does not depend on how late they were, so a degraded run keeps its path verdicts; what depends on time
-(what was heard, quality figures) can then not be PASS.
+Where packets went does not depend on how late they were, so a degraded run keeps its path verdicts; what depends on
+time (what was heard, quality figures) can then not be PASS.
 """
 
 from typing import Any, Final
@@ -48,5 +48,6 @@ def _agent_reasons(agents: dict[str, Any]) -> list[str]:
     for name, told in sorted(agents.items()):
         lag = (told.get("loop_lag_ns") or {}).get("p99")
         if lag is not None and lag > LOOP_LAG_P99_LIMIT_NS:
-            found.append(f"event loop of {name} lags {lag / 1e6:.1f} ms at p99, over {LOOP_LAG_P99_LIMIT_NS / 1e6:g} ms")
+            limit_ms = LOOP_LAG_P99_LIMIT_NS / 1e6
+            found.append(f"event loop of {name} lags {lag / 1e6:.1f} ms at p99, over {limit_ms:g} ms")
     return found

@@ -1,4 +1,4 @@
-"""The verdict on a run directory: `judge` and `write_verdict`. The worst of its parts decides, and the first of those says why."""
+"""The verdict on a run directory. The worst of its parts decides, and the first of those says why."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS"
 
 
 def judge(directory: Path) -> dict[str, Any]:
-    """Return verdict.json of the run in *directory*; a run that cannot be read is an ERROR with the reason, never raised."""
+    """Return verdict.json of the run in *directory*; one that cannot be read is an ERROR with the reason."""
     try:
         return judge_run(read_run(directory))
     except TestbedError as error:

@@ -124,7 +124,8 @@ def _judge_arrival(run: Run, judgement: LegJudgement) -> None:
     for parts, end, start in ((traffic.forward, leg.to, leg.from_), (traffic.back, leg.from_, leg.to)):
         told = [part for part in parts if part.arrived and part.walk.has_payload]
         if not told:
-            _conclude(judgement, explain_loss(run, traffic), f"no packet reached {end}")
+            cause = explain_loss(run, traffic) if traffic.forward else explain_silence(run, leg, traffic)
+            _conclude(judgement, cause, f"no packet reached {end}")
             return
         count = sum(part.walk.packets for part in told)
         first = min(part.steps[0].first_frame for part in told)
