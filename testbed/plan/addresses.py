@@ -58,9 +58,9 @@ def pool_addresses(topology: Topology, key: str, pool: str) -> Iterator[IPv4Addr
     """Yield the addresses of a NAT pool ("a", "a-b"); none for masquerade; raise SpecError for anything else."""
     if pool == MASQUERADE:
         return
-    first, _, last = pool.partition("-")
+    first, dash, last = pool.partition("-")
     try:
-        low, high = IPv4Address(first), IPv4Address(last or first)
+        low, high = IPv4Address(first), IPv4Address(last if dash else first)
         networks = list(summarize_address_range(low, high))
     except ValueError as error:
         problem = f"must be an address, a range a-b or {MASQUERADE!r}: {error}"

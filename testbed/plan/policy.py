@@ -37,8 +37,8 @@ def zone_of(firewall: Firewall, neighbour: str) -> str | None:
 
 def port_bounds(ports: str) -> tuple[int, int]:
     """Return the first and last port of "443" or "50000-59999"; raise ValueError if they are no ports in order."""
-    first, _, last = ports.partition("-")
-    low, high = int(first), int(last or first)
+    first, dash, last = ports.partition("-")
+    low, high = int(first), int(last if dash else first)
     if not 0 <= low <= high <= 65535:
         raise ValueError(f"{ports!r} is no range of ports")
     return low, high
