@@ -1,4 +1,4 @@
-"""How fast captures are decoded: this project's columns beside tshark's RTP statistics and Scapy's dissection, same file.
+"""How fast captures are decoded: our columns beside tshark's RTP statistics and Scapy's dissection, same file.
 
 Run: python benchmarks/decode.py [PACKETS]. Each is timed in the same run, best of three (Scapy: once, on a part).
 """
@@ -36,7 +36,9 @@ def write_capture(path: Path, packets: int, links: int = 10) -> None:
     with path.open("wb") as file:
         file.write(_block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)))
         for link in range(links):
-            file.write(_block(1, struct.pack("<HHI", 1, 0, 0) + _option(2, b"link%d" % link) + _option(9, b"\x09") + bytes(4)))
+            file.write(
+                _block(1, struct.pack("<HHI", 1, 0, 0) + _option(2, b"link%d" % link) + _option(9, b"\x09") + bytes(4))
+            )
         head = bytes(12) + b"\x08\x00" + struct.pack(">BBHHHBBH", 0x45, 0xB8, 200, 0, 0x4000, 64, 17, 0)
         head += bytes((10, 0, 0, 1, 10, 0, 0, 2)) + struct.pack(">HHHH", 40000, 40002, 180, 0)
         for number in range(packets):

@@ -104,11 +104,20 @@ def classify(
     """Say what the payloads at *offset* are; *ports* are source and destination, *sources* known SSRCs."""
     zeros = np.zeros(len(offset), np.int64)
     found = Payloads(
-        kind=zeros.copy(), encapsulation=zeros.copy(), offset=offset.copy(), length=length.copy(),
-        peer_address=zeros.copy(), peer_port=zeros.copy(), channel=zeros.copy(), stun_type=zeros.copy(),
-        ssrc=zeros.copy(), sequence=zeros.copy(), rtp_timestamp=zeros.copy(), payload_type=zeros.copy(),
+        kind=zeros.copy(),
+        encapsulation=zeros.copy(),
+        offset=offset.copy(),
+        length=length.copy(),
+        peer_address=zeros.copy(),
+        peer_port=zeros.copy(),
+        channel=zeros.copy(),
+        stun_type=zeros.copy(),
+        ssrc=zeros.copy(),
+        sequence=zeros.copy(),
+        rtp_timestamp=zeros.copy(),
+        payload_type=zeros.copy(),
         media_bytes=zeros.copy(),
-    )  # fmt: skip
+    )
     first = np.where(length > 0, read.u8(offset), 255)
     _open_channel_data(read, found, first, over_tcp)
     _read_stun(read, found, first)

@@ -54,7 +54,9 @@ class LegTraffic:
         return self.forward + self.back
 
 
-def find_traffic(leg: Leg, network: Network, walks: Collection[Walk], other_targets: Collection[str] = ()) -> LegTraffic:
+def find_traffic(
+    leg: Leg, network: Network, walks: Collection[Walk], other_targets: Collection[str] = ()
+) -> LegTraffic:
     """Return the part of *walks* that belongs to *leg*.
 
     *walks* are already of the leg's kind of flow. *other_targets* are the far ends of further legs of the same flow

@@ -51,8 +51,14 @@ class Unreachable:
 
     def describe(self) -> str:
         """Return the meaning of the code."""
-        names = {0: "network unreachable", 1: "host unreachable", 3: "port unreachable", 9: "network prohibited",
-                 10: "host prohibited", 13: "communication prohibited"}  # fmt: skip
+        names = {
+            0: "network unreachable",
+            1: "host unreachable",
+            3: "port unreachable",
+            9: "network prohibited",
+            10: "host prohibited",
+            13: "communication prohibited",
+        }
         return f"ICMP {names.get(self.code, f'unreachable, code {self.code}')} from {IPv4Address(self.sender)}"
 
 

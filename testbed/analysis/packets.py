@@ -95,7 +95,8 @@ class Packets:
 def decode(path: Path, *, sip_ports: Collection[int] = (5060, 5061), sources: Collection[int] = ()) -> Packets:
     """Read *path* (pcapng, Ethernet or raw IP) into columns.
 
-    *sources* are SSRCs already known: without them a lone packet is not taken for RTP. A file cut off or damaged is decoded up to there and `damage` says where. Raise CaptureError when it cannot be read.
+    *sources* are SSRCs already known: without them a lone packet is not taken for RTP. A file cut off or damaged is
+    decoded up to there and `damage` says where. Raise CaptureError when it cannot be read.
     """
     blocks = read_blocks(path)
     read = Reader(blocks.buffer)

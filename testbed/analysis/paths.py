@@ -131,10 +131,15 @@ def _flows(packets: Packets, rows: Ints) -> tuple[list[Flow], Ints]:
     columns = [
         column[rows]
         for column in (
-            packets.source, packets.source_port, packets.destination, packets.destination_port,
-            packets.protocol, packets.kind, packets.encapsulation,
+            packets.source,
+            packets.source_port,
+            packets.destination,
+            packets.destination_port,
+            packets.protocol,
+            packets.kind,
+            packets.encapsulation,
         )
-    ]  # fmt: skip
+    ]
     _, first, number = np.unique(mix(*columns, speaks), return_index=True, return_inverse=True)
     flows = [
         Flow(

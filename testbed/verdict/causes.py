@@ -17,9 +17,18 @@ from testbed.analysis.run import Run
 from testbed.scenario import Leg
 
 Disposition = Literal[
-    "DELIVERED", "DENIED_BY_RULE", "NO_SESSION_ON_RETURN", "HALF_SEEN_FLOW", "REVERSE_PATH_FILTER", "NO_ROUTE",
-    "NAT_MISMATCH", "TURN_REFUSED", "TIMEOUT", "CAPTURE_INCOMPLETE", "NEVER_SENT",
-]  # fmt: skip
+    "DELIVERED",
+    "DENIED_BY_RULE",
+    "NO_SESSION_ON_RETURN",
+    "HALF_SEEN_FLOW",
+    "REVERSE_PATH_FILTER",
+    "NO_ROUTE",
+    "NAT_MISMATCH",
+    "TURN_REFUSED",
+    "TIMEOUT",
+    "CAPTURE_INCOMPLETE",
+    "NEVER_SENT",
+]
 _ATTEMPTS: Final = frozenset({Kind.STUN, Kind.DTLS, Kind.TCP, Kind.TURN_INDICATION, Kind.CHANNEL_DATA})
 "What a party sends before its media flows: TURN requests, ICE checks, DTLS handshakes, TCP connections to a relay."
 _PORT_UNREACHABLE: Final = 3
@@ -222,9 +231,12 @@ def _refusal(run: Run, tried: LegTraffic) -> tuple[StunMessage, str] | None:
 def _row5(run: Run, row: int) -> tuple[int, int, int, int, int]:
     p = run.packets
     return (
-        int(p.protocol[row]), int(p.source[row]), int(p.source_port[row]),
-        int(p.destination[row]), int(p.destination_port[row]),
-    )  # fmt: skip
+        int(p.protocol[row]),
+        int(p.source[row]),
+        int(p.source_port[row]),
+        int(p.destination[row]),
+        int(p.destination_port[row]),
+    )
 
 
 def _signaling_of(run: Run, sources: frozenset[str], sip: Sequence[Walk], leg: Leg) -> LegTraffic | None:

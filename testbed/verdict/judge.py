@@ -68,10 +68,7 @@ def _article(run: Run, legs: list[LegJudgement]) -> dict[str, Any]:
     """Return the article's cell and what was observed, party by party."""
     cell = run.scenario.article
     return {
-        flow: {
-            party: {"article": told, "observed": _observed_cell(flow, party, legs)}
-            for party, told in table.items()
-        }
+        flow: {party: {"article": told, "observed": _observed_cell(flow, party, legs)} for party, told in table.items()}
         for flow, table in (("signaling", cell.signaling), ("media", cell.media))
     }
 

@@ -1,10 +1,10 @@
 """A small world on paper, and captures of it written byte by byte, for tests of the analysis and the verdict.
 
-    alice - core - fw-er ---(expressroute)--- ms - edge1 - conf
-              |                                |-- edge2
-            fw-inet --(internet)-- transit ----+-- fe
-                                     |
-              hotel-nat ------------- +   carol - hotel-nat
+alice - core - fw-er ---(expressroute)--- ms - edge1 - conf
+          |                                |-- edge2
+        fw-inet --(internet)-- transit ----+-- fe
+                                 |
+          hotel-nat ------------- +   carol - hotel-nat
 """
 
 import json
@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +25,62 @@ ALICE, CAROL, BOB = "10.0.0.10", "192.168.0.10", "10.0.0.20"
 EDGE1, EDGE2, FE, CONF = "198.18.64.1", "198.18.64.2", "198.18.64.3", "10.250.0.4"
 EDGE1_INSIDE = "10.250.0.1"
 ER_POOL, INET_POOL, HOTEL_POOL = "192.0.2.65", "192.0.2.1", "198.19.0.7"
-_NODES = {
-    "alice": ("host", "customer", "contoso"), "bob": ("host", "customer", "contoso"),
-    "core": ("router", "customer", "contoso"), "fw-er": ("firewall", "customer", "contoso"),
-    "fw-inet": ("firewall", "customer", "contoso"), "transit": ("router", "internet", "transit"),
-    "hotel-nat": ("firewall", "internet", "transit"), "carol": ("host", "internet", "transit"),
-    "ms": ("router", "microsoft", "microsoft"), "edge1": ("host", "microsoft", "microsoft"),
-    "edge2": ("host", "microsoft", "microsoft"), "fe": ("host", "microsoft", "microsoft"),
-    "conf": ("host", "microsoft", "microsoft"), "fabrikam": ("router", "fabrikam", "fabrikam"),
+_NODES: dict[str, tuple[Any, str, str]] = {
+    "alice": ("host", "customer", "contoso"),
+    "bob": ("host", "customer", "contoso"),
+    "core": ("router", "customer", "contoso"),
+    "fw-er": ("firewall", "customer", "contoso"),
+    "fw-inet": ("firewall", "customer", "contoso"),
+    "transit": ("router", "internet", "transit"),
+    "hotel-nat": ("firewall", "internet", "transit"),
+    "carol": ("host", "internet", "transit"),
+    "ms": ("router", "microsoft", "microsoft"),
+    "edge1": ("host", "microsoft", "microsoft"),
+    "edge2": ("host", "microsoft", "microsoft"),
+    "fe": ("host", "microsoft", "microsoft"),
+    "conf": ("host", "microsoft", "microsoft"),
+    "fabrikam": ("router", "fabrikam", "fabrikam"),
     "dave": ("host", "fabrikam", "fabrikam"),
-}  # fmt: skip
+}
 _LINKS = {
-    "alice-core": ("alice", "core", "customer"), "bob-core": ("bob", "core", "customer"),
-    "core-fw-er": ("core", "fw-er", "customer"), "core-fw-inet": ("core", "fw-inet", "customer"),
-    "er": ("fw-er", "ms", "expressroute"), "inet": ("fw-inet", "transit", "internet"),
-    "border": ("transit", "ms", "internet"), "wifi": ("carol", "hotel-nat", "internet"),
-    "hotel": ("hotel-nat", "transit", "internet"), "ms-edge1": ("ms", "edge1", "microsoft"),
-    "ms-edge2": ("ms", "edge2", "microsoft"), "ms-fe": ("ms", "fe", "microsoft"),
-    "edge1-conf": ("edge1", "conf", "microsoft"), "core-fabrikam": ("core", "fabrikam", "fabrikam"),
+    "alice-core": ("alice", "core", "customer"),
+    "bob-core": ("bob", "core", "customer"),
+    "core-fw-er": ("core", "fw-er", "customer"),
+    "core-fw-inet": ("core", "fw-inet", "customer"),
+    "er": ("fw-er", "ms", "expressroute"),
+    "inet": ("fw-inet", "transit", "internet"),
+    "border": ("transit", "ms", "internet"),
+    "wifi": ("carol", "hotel-nat", "internet"),
+    "hotel": ("hotel-nat", "transit", "internet"),
+    "ms-edge1": ("ms", "edge1", "microsoft"),
+    "ms-edge2": ("ms", "edge2", "microsoft"),
+    "ms-fe": ("ms", "fe", "microsoft"),
+    "edge1-conf": ("edge1", "conf", "microsoft"),
+    "core-fabrikam": ("core", "fabrikam", "fabrikam"),
     "dave-fabrikam": ("dave", "fabrikam", "fabrikam"),
-}  # fmt: skip
+}
 _ADDRESSES = {
-    ALICE: "alice", BOB: "bob", CAROL: "carol", EDGE1: "edge1", EDGE1_INSIDE: "edge1", EDGE2: "edge2", FE: "fe",
-    CONF: "conf", ER_POOL: "fw-er", INET_POOL: "fw-inet", HOTEL_POOL: "hotel-nat", "10.9.0.1": "core", "10.8.0.9": "dave",
-}  # fmt: skip
+    ALICE: "alice",
+    BOB: "bob",
+    CAROL: "carol",
+    EDGE1: "edge1",
+    EDGE1_INSIDE: "edge1",
+    EDGE2: "edge2",
+    FE: "fe",
+    CONF: "conf",
+    ER_POOL: "fw-er",
+    INET_POOL: "fw-inet",
+    HOTEL_POOL: "hotel-nat",
+    "10.9.0.1": "core",
+    "10.8.0.9": "dave",
+}
+_JOBS: tuple[tuple[str, str, Any], ...] = (
+    ("edge1", "edge", "service"),
+    ("edge2", "edge", "service"),
+    ("alice", "client", "party"),
+    ("carol", "client", "party"),
+    ("bob", "client", "party"),
+)
 BY_ER = ("alice", "core", "fw-er", "ms", "edge1")
 BY_INTERNET = ("alice", "core", "fw-inet", "transit", "ms", "edge1")
 
@@ -74,33 +107,58 @@ def make_plan(
         )
         nodes.append(
             NodePlan(
-                name=name, kind=kind, segment=segment, segment_kind=_kind(segment), organisation=organisation, title="",
-                interfaces=interfaces, routes=(), sysctls={},
-            )  # fmt: skip
+                name=name,
+                kind=kind,
+                segment=segment,
+                segment_kind=_kind(segment),
+                organisation=organisation,
+                title="",
+                interfaces=interfaces,
+                routes=(),
+                sysctls={},
+            )
         )
     shape = LinkShape()
     links = tuple(
         LinkPlan(
-            name=name, segment=segment, segment_kind=_kind(segment), a=End(node=a, interface=b), b=End(node=b, interface=a),
-            shape_forward=shape, shape_return=shape, up=name not in down, captured=name not in uncaptured,
-        )  # fmt: skip
+            name=name,
+            segment=segment,
+            segment_kind=_kind(segment),
+            a=End(node=a, interface=b),
+            b=End(node=b, interface=a),
+            shape_forward=shape,
+            shape_return=shape,
+            up=name not in down,
+            captured=name not in uncaptured,
+        )
         for name, (a, b, segment) in _LINKS.items()
     )
     jobs = tuple(
-        Job(name=name, node=name, program=program, arguments={}, stage=stage)
-        for name, program, stage in (
-            ("edge1", "edge", "service"), ("edge2", "edge", "service"), ("alice", "client", "party"),
-            ("carol", "client", "party"), ("bob", "client", "party"),
-        )
-    )  # fmt: skip
+        Job(name=name, node=name, program=program, arguments={}, stage=stage) for name, program, stage in _JOBS
+    )
     return Plan(
-        scenario="test/one", row="T-1", seed=1, nodes=tuple(nodes), links=links, converged=(), jobs=jobs, calls=(),
+        scenario="test/one",
+        row="T-1",
+        seed=1,
+        nodes=tuple(nodes),
+        links=links,
+        converged=(),
+        jobs=jobs,
+        calls=(),
         roles={
-            "alice": ("alice",), "bob": ("bob",), "carol": ("carol",), "online-edge": ("edge1", "edge2"),
-            "online-front-end": ("fe",), "online-conference": ("conf",),
+            "alice": ("alice",),
+            "bob": ("bob",),
+            "carol": ("carol",),
+            "online-edge": ("edge1", "edge2"),
+            "online-front-end": ("fe",),
+            "online-conference": ("conf",),
         },
-        addresses=_ADDRESSES, sip_ports=(5060,), predicted=tuple(predicted), duration_ns=1, setup_limit_ns=1,
-    )  # fmt: skip
+        addresses=_ADDRESSES,
+        sip_ports=(5060,),
+        predicted=tuple(predicted),
+        duration_ns=1,
+        setup_limit_ns=1,
+    )
 
 
 def leg(flow: Any, from_: str, to: str, crosses: str, never: str = "") -> Leg:
@@ -121,9 +179,16 @@ def make_scenario(*legs: Leg, calls: Sequence[Call] = (), **more: Any) -> Scenar
         name: Party(node=name, home="online", uri=f"sip:{name}@contoso.example") for name in ("alice", "bob", "carol")
     }
     return Scenario(
-        id="test/one", row="T-1", table="online", title="test", topology="test", parties=parties, calls=tuple(calls),
-        legs=legs, **more,
-    )  # fmt: skip
+        id="test/one",
+        row="T-1",
+        table="online",
+        title="test",
+        topology="test",
+        parties=parties,
+        calls=tuple(calls),
+        legs=legs,
+        **more,
+    )
 
 
 def rtp(sequence: int, *, ssrc: int = 0xA11CE, size: int = 160, payload_type: int = 0) -> bytes:
@@ -201,11 +266,15 @@ def packet_block(interface: int, time_ns: int, data: bytes, options: bytes) -> b
     return _block(6, head + data + bytes(-len(data) % 4) + options + bytes(4))
 
 
-def pcapng(interfaces: Sequence[str], packets: bytes, *, link_type: int = 1, lost: Mapping[str, int] | None = None) -> bytes:
+def pcapng(
+    interfaces: Sequence[str], packets: bytes, *, link_type: int = 1, lost: Mapping[str, int] | None = None
+) -> bytes:
     """Return a file: header, interfaces, *packets* (blocks), and statistics with the drop counts of *lost*."""
     out = _block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
     for name in interfaces:
-        out += _block(1, struct.pack("<HHI", link_type, 0, 0) + _option(2, name.encode()) + _option(9, b"\x09") + bytes(4))
+        out += _block(
+            1, struct.pack("<HHI", link_type, 0, 0) + _option(2, name.encode()) + _option(9, b"\x09") + bytes(4)
+        )
     out += packets
     for number, name in enumerate(interfaces):
         counts = _option(4, struct.pack("<Q", 1)) + _option(5, struct.pack("<Q", (lost or {}).get(name, 0))) + bytes(4)
@@ -240,7 +309,7 @@ class Wire:
     ) -> None:
         """Let a packet go along *way* (nodes); a node in *nat* sends it on with other addresses."""
         ends = source, destination
-        for a, b in zip(way, way[1:], strict=False):
+        for a, b in pairwise(way):
             ends = (nat or {}).get(a, ends)
             self.frame(a, b, ip_packet(*ends, payload, tcp))
 
@@ -268,13 +337,21 @@ class Wire:
         directory.mkdir(parents=True, exist_ok=True)
         capture = {name: {"packets": 1, "dropped": self.lost.get(name, 0)} for name in self.captured}
         state = {
-            "format": 1, "capture": capture, "dropped_log": {n: {"packets": 0, "lost": 0} for n in self._firewalls()},
-            "health": {"wire": None, "agents": {}, "cpu_pressure": None}, **emulation,
-        }  # fmt: skip
+            "format": 1,
+            "capture": capture,
+            "dropped_log": {n: {"packets": 0, "lost": 0} for n in self._firewalls()},
+            "health": {"wire": None, "agents": {}, "cpu_pressure": None},
+            **emulation,
+        }
         manifest = {
-            "format": 1, "scenario": scenario.id, "given": {}, "in_force": scenario.model_dump(mode="json", by_alias=True),
-            "plan": self.plan.model_dump(mode="json"), "emulation": state, "changes": [],
-        }  # fmt: skip
+            "format": 1,
+            "scenario": scenario.id,
+            "given": {},
+            "in_force": scenario.model_dump(mode="json", by_alias=True),
+            "plan": self.plan.model_dump(mode="json"),
+            "emulation": state,
+            "changes": [],
+        }
         (directory / "manifest.json").write_text(json.dumps(manifest))
         (directory / "firewalls.json").write_text(json.dumps({name: {} for name in self._firewalls()}))
         (directory / "capture.pcapng").write_bytes(pcapng(self.captured, b"".join(self.packets), lost=self.lost))
@@ -316,10 +393,12 @@ def signaling_by_er(wire: Wire) -> None:
     inner, outer, server = (ALICE, 50010), (ER_POOL, 40010), (FE, 5060)
     way = (*BY_ER[:-1], "fe")
     talk = (
-        (True, Tcp(100, 0, 2, 1), b""), (False, Tcp(900, 101, 0x12, 0), b""), (True, Tcp(101, 901, 0x10, 2), b""),
+        (True, Tcp(100, 0, 2, 1), b""),
+        (False, Tcp(900, 101, 0x12, 0), b""),
+        (True, Tcp(101, 901, 0x10, 2), b""),
         (True, Tcp(101, 901, 0x18, 3), b"REGISTER sip:contoso.example SIP/2.0\r\n\r\n"),
         (False, Tcp(901, 141, 0x18, 1), b"SIP/2.0 200 OK\r\n\r\n"),
-    )  # fmt: skip
+    )
     for out, tcp, payload in talk:
         if out:
             wire.carry(way, inner, server, payload, nat={"fw-er": (outer, server)}, tcp=tcp)

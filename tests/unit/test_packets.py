@@ -5,8 +5,18 @@ from random import Random
 
 import pytest
 from analysis_samples import (
-    Tcp, attribute, channel_data, icmp_unreachable, indication, ip_packet, packet_block, pcapng, rtcp, rtp, stun,
-)  # fmt: skip
+    Tcp,
+    attribute,
+    channel_data,
+    icmp_unreachable,
+    indication,
+    ip_packet,
+    packet_block,
+    pcapng,
+    rtcp,
+    rtp,
+    stun,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP, UDP
@@ -111,9 +121,11 @@ def test_headers_tell_other_kinds(tmp_path: Path, packet: bytes, kind: Kind) -> 
 def test_turn_over_tcp_is_opened_where_a_segment_starts_a_message(tmp_path: Path) -> None:
     data = channel_data(rtp(2))
     packets = decoded(
-        tmp_path, ip_packet(A, B, channel_data(rtp(1)), Tcp(1)), ip_packet(A, B, data + data[:9], Tcp(2)),
+        tmp_path,
+        ip_packet(A, B, channel_data(rtp(1)), Tcp(1)),
+        ip_packet(A, B, data + data[:9], Tcp(2)),
         ip_packet(A, B, data[20:], Tcp(3)),
-    )  # fmt: skip
+    )
     assert packets.kind.tolist() == [Kind.RTP, Kind.RTP, Kind.TCP]
 
 

@@ -1,4 +1,4 @@
-"""The checks beside paths: relays, selected pair, who is heard; and the whole verdict's severity, health and article."""
+"""The checks beside paths (relays, selected pair, who is heard), and the whole verdict's severity and health."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,23 @@ from typing import Any
 
 import pytest
 from analysis_samples import (
-    ALICE, BOB, BY_ER, EDGE1, ER_POOL, MEDIA_CAROL, MEDIA_ER, SIGNALING_ER, Wire, channel_data, leg, make_plan,
-    make_scenario, media_by_er, relayed_call, rtp,
-)  # fmt: skip
+    ALICE,
+    BOB,
+    BY_ER,
+    EDGE1,
+    ER_POOL,
+    MEDIA_CAROL,
+    MEDIA_ER,
+    SIGNALING_ER,
+    Wire,
+    channel_data,
+    leg,
+    make_plan,
+    make_scenario,
+    media_by_er,
+    relayed_call,
+    rtp,
+)
 
 from testbed.scenario import ArticleCell, Call
 from testbed.verdict import judge
@@ -44,7 +58,9 @@ def check(verdict: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("relays", "allowed", "told"), [(1, (1, 2), "PASS"), (2, (1, 2), "PASS"), (2, (1,), "FAIL")])
-def test_relays_are_counted_on_the_packets_way(tmp_path: Path, relays: int, allowed: tuple[int, ...], told: str) -> None:
+def test_relays_are_counted_on_the_packets_way(
+    tmp_path: Path, relays: int, allowed: tuple[int, ...], told: str
+) -> None:
     run = call(relays).write(tmp_path, make_scenario(MEDIA_ER, MEDIA_CAROL, relays=allowed))
     found = check(judge(run), "relays")
     assert (found["verdict"], found["observed"]) == (told, {"alice -> carol": [relays], "carol -> alice": [relays]})
@@ -61,7 +77,10 @@ def test_two_allocations_on_one_edge_are_two_relays(tmp_path: Path) -> None:
 
 
 def test_relays_without_media_are_inconclusive(tmp_path: Path) -> None:
-    assert check(judge(Wire().write(tmp_path, make_scenario(MEDIA_ER, relays=(1,)))), "relays")["verdict"] == "INCONCLUSIVE"
+    assert (
+        check(judge(Wire().write(tmp_path, make_scenario(MEDIA_ER, relays=(1,)))), "relays")["verdict"]
+        == "INCONCLUSIVE"
+    )
 
 
 def test_the_selected_pair_is_read_from_packets(tmp_path: Path) -> None:
@@ -107,7 +126,9 @@ def results(**levels: float | None) -> str:
     return "\n".join(json.dumps(line) for line in lines) + "\n"
 
 
-@pytest.mark.parametrize(("alice", "bob", "told"), [(-12.0, -15.0, "PASS"), (-12.0, -80.0, "FAIL"), (-12.0, None, "INCONCLUSIVE")])
+@pytest.mark.parametrize(
+    ("alice", "bob", "told"), [(-12.0, -15.0, "PASS"), (-12.0, -80.0, "FAIL"), (-12.0, None, "INCONCLUSIVE")]
+)
 def test_audio_is_judged_by_tones(tmp_path: Path, alice: float, bob: float | None, told: str) -> None:
     run = direct().write(tmp_path, make_scenario(LOCAL, calls=[DIRECT]))
     (run / "events.jsonl").write_text(results(alice=alice, bob=bob))
@@ -143,7 +164,9 @@ def test_the_worst_part_decides_and_the_first_red_leg_is_the_reason(tmp_path: Pa
     run = direct().write(tmp_path, make_scenario(MEDIA_CAROL, SIGNALING_ER, MEDIA_ER))
     verdict = judge(run)
     assert [each["verdict"] for each in verdict["legs"]] == ["INCONCLUSIVE", "INCONCLUSIVE", "FAIL"]
-    assert verdict["verdict"] == "FAIL" and verdict["reason"].startswith("media alice -> online-edge: no packet reached")
+    assert verdict["verdict"] == "FAIL" and verdict["reason"].startswith(
+        "media alice -> online-edge: no packet reached"
+    )
 
 
 def test_a_scenario_that_expects_nothing_is_not_a_pass(tmp_path: Path) -> None:

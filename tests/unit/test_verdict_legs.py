@@ -6,10 +6,33 @@ from typing import Any
 
 import pytest
 from analysis_samples import (
-    ALICE, BY_ER, BY_INTERNET, CAROL, EDGE1, ER_POOL, FE, INET_POOL, MEDIA_CAROL, MEDIA_ER, SIGNALING_ER, Tcp, Wire,
-    attribute, channel_data, icmp_unreachable, ip_packet, leg, make_plan, make_scenario, media_by_er, relayed_call, rtcp,
-    rtp, signaling_by_er, stun,
-)  # fmt: skip
+    ALICE,
+    BY_ER,
+    BY_INTERNET,
+    CAROL,
+    EDGE1,
+    ER_POOL,
+    FE,
+    INET_POOL,
+    MEDIA_CAROL,
+    MEDIA_ER,
+    SIGNALING_ER,
+    Tcp,
+    Wire,
+    attribute,
+    channel_data,
+    icmp_unreachable,
+    ip_packet,
+    leg,
+    make_plan,
+    make_scenario,
+    media_by_er,
+    relayed_call,
+    rtcp,
+    rtp,
+    signaling_by_er,
+    stun,
+)
 
 from testbed.plan.model import PredictedPath
 from testbed.scenario import Leg
@@ -38,9 +61,13 @@ def test_media_over_expressroute_passes_with_counts_and_first_frames(tmp_path: P
     assert (verdict["verdict"], told["verdict"], told["disposition"]) == ("PASS", "PASS", "DELIVERED")
     assert told["observed"]["segments"] == ["customer", "expressroute", "microsoft"]
     assert told["observed"]["links"][2] == {
-        "link": "er", "segment": "expressroute", "kind": "expressroute", "packets_forward": 5, "packets_return": 5,
+        "link": "er",
+        "segment": "expressroute",
+        "kind": "expressroute",
+        "packets_forward": 5,
+        "packets_return": 5,
         "first_frame": 3,
-    }  # fmt: skip
+    }
     assert told["observed"]["forward"] == ["alice-core", "core-fw-er", "er", "ms-edge1"]
 
 
@@ -132,7 +159,9 @@ def test_a_client_whose_ack_is_invalid_is_a_half_seen_flow(tmp_path: Path) -> No
     request = Tcp(101, 901, 0x18, 2)
     wire.carry(out[:3], home, server, b"REGISTER", tcp=request)
     wire.drop("fw-er", "invalid", ip_packet(home, server, b"REGISTER", request))
-    leg_ = SIGNALING_ER.model_copy(update={"never": (), "crosses": ("customer", "expressroute", "microsoft", "internet")})
+    leg_ = SIGNALING_ER.model_copy(
+        update={"never": (), "crosses": ("customer", "expressroute", "microsoft", "internet")}
+    )
     (told,) = judged(wire, tmp_path, leg_)["legs"]
     assert told["disposition"] == "HALF_SEEN_FLOW", told["reason"]
 
@@ -280,8 +309,9 @@ def test_a_capture_that_lost_packets_cannot_prove_silence(tmp_path: Path) -> Non
     wire.lost = {"inet": 7}
     verdict = judged(wire, tmp_path, MEDIA_ER)
     assert (verdict["verdict"], verdict["reason"].split(": ", 1)[1]) == (
-        "INCONCLUSIVE", "capture of link inet lost 7 packets",
-    )  # fmt: skip
+        "INCONCLUSIVE",
+        "capture of link inet lost 7 packets",
+    )
 
 
 def test_a_cut_off_capture_is_inconclusive_and_says_so(tmp_path: Path) -> None:
@@ -315,9 +345,15 @@ def test_a_leg_between_servers_is_found_behind_the_relay(tmp_path: Path) -> None
     verdict = judged(wire, tmp_path, MEDIA_ER, server)
     assert verdict["verdict"] == "PASS", verdict["reason"]
     assert verdict["legs"][1]["observed"]["links"] == [
-        {"link": "edge1-conf", "segment": "microsoft", "kind": "microsoft", "packets_forward": 3, "packets_return": 3,
-         "first_frame": 5},
-    ]  # fmt: skip
+        {
+            "link": "edge1-conf",
+            "segment": "microsoft",
+            "kind": "microsoft",
+            "packets_forward": 3,
+            "packets_return": 3,
+            "first_frame": 5,
+        },
+    ]
 
 
 def test_frames_flooded_by_a_switch_are_no_path(tmp_path: Path) -> None:
@@ -330,9 +366,14 @@ def test_prediction_stands_beside_observation(tmp_path: Path) -> None:
     way = ("alice-core", "core-fw-er", "er", "ms-edge1")
     for forward, agrees in ((way, True), (("alice-core",), False)):
         told = PredictedPath(
-            flow="media", from_="alice", to="online-edge", forward=forward, return_=way[::-1],
-            forward_end="DELIVERED", return_end="DELIVERED",
-        )  # fmt: skip
+            flow="media",
+            from_="alice",
+            to="online-edge",
+            forward=forward,
+            return_=way[::-1],
+            forward_end="DELIVERED",
+            return_end="DELIVERED",
+        )
         wire = Wire(make_plan(predicted=[told]))
         media_by_er(wire, sequence=1)
         media_by_er(wire, sequence=2)
