@@ -184,9 +184,10 @@ class Call:
         await asyncio.shield(self._finished)
 
     async def _finish(self) -> None:
+        # Before BYE: the other side closes DTLS when it gets one.
+        self.result = {"call": self._name, "peer": self._peer, **(await self._measured())}
         if self.dialog is not None and not self.dialog.ended.is_set():
             await self._hang_up(self.dialog)
-        self.result = {"call": self._name, "peer": self._peer, **(await self._measured())}
         error = self._ending or CallEnded("hangup")
         cause = cause_of(error)
         if cause == "ice-failed" and self.relay_failure is not None:

@@ -130,6 +130,7 @@ class Client:
             clock=self._clock,
             source=lambda frame: frames[frame % len(frames)],
             sink=call.listener.hear,
+            address=self._settings.address,
             relay=relay,
             bundled=bundled,
         )

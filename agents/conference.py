@@ -51,7 +51,7 @@ class Conference:
         """Raise ValueError where *job* lacks a key (docs/agents.md)."""
         try:
             self._name, self._prefix = str(job["name"]), str(job["uri_prefix"])
-            address = str(job["address"]).partition("/")[0]
+            self._address = address = str(job["address"]).partition("/")[0]
             listen = [Listen.from_json(entry) for entry in job["listen"]]
             front_end = Hop.from_json(job["front_end"]) if job.get("front_end") else None
         except KeyError as missing:
@@ -107,6 +107,7 @@ class Conference:
             clock=self._clock,
             source=lambda frame: room.mixer.frame_for(participant, frame),
             sink=hear,
+            address=self._address,
             relay=self._relay,
             relay_only=self._relay_only,
             picture_source=lambda: room.picture_for(participant),

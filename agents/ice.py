@@ -92,12 +92,27 @@ def candidates(ice_transport: Any) -> tuple[list[Message], list[Message]]:
     return [describe(c) for c in local], [describe(c) for c in ice_transport.getRemoteCandidates()]
 
 
+def confine(ice_transport: Any, *, address: str, gather_limit_s: float) -> None:
+    """Have an aiortc ICE transport gather on *address* alone, and wait for STUN and TURN at most *gather_limit_s*.
+
+    aioice takes both as arguments of `Connection.get_component_candidates`, but aiortc passes neither. On a node with a
+    second network, candidates there could cross to where the node must not, and STUN from there waits for lost answers.
+    """
+    connection = ice_transport._connection
+    gather = connection.get_component_candidates
+
+    async def gather_confined(component: int, addresses: list[str]) -> Any:
+        return await gather(component, [a for a in addresses if a == address], timeout=gather_limit_s)
+
+    connection.get_component_candidates = gather_confined
+
+
 def selected_pair(ice_transport: Any) -> Message | None:
     """Return the selected pair of an aiortc ICE transport; None while there is none.
 
     The local type is that of the base (host, relay): aioice does not look at the mapped address of a check's answer, so
     a pair through a NAT is "host" here, and "srflx" or "prflx" as the other end's remote candidate. aiortc has no
-    public way to the pair: this function is the one place that reaches into aioice.
+    public way to the pair: this function and `confine` are the places that reach into aioice.
     """
     pair = ice_transport._connection._nominated.get(1)
     if pair is None:

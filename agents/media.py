@@ -22,6 +22,8 @@ from agents.process import Message
 
 Kind = Literal["audio", "video"]
 _CODEC: Final = {"audio": "audio/PCMU", "video": "video/VP8"}
+_GATHER_LIMIT_S: Final = 2.5
+"STUN and TURN have then asked three times (after 0, 0.5 and 1.5 s)."
 _CLOSE_LIMIT_S: Final = 0.3
 _REPORT_POLL_S: Final = 0.1
 
@@ -43,6 +45,7 @@ class MediaSession:
         clock: FrameClock,
         source: FrameSource,
         sink: FrameSink,
+        address: str | None = None,
         relay: ice.TurnServer | None = None,
         relay_only: bool = False,
         bundled: bool = True,
@@ -51,13 +54,16 @@ class MediaSession:
     ) -> None:
         """*source* gives the mu-law frame to send at each tick of *clock*; *sink* takes decoded audio as it arrives.
 
-        *relay_only* uses only relayed candidates. With *bundled* false each kind of media has a transport of its own.
+        *address* is the one to gather host candidates on; without it every address of the node. *relay_only* uses only
+        relayed candidates. With *bundled* false each kind of media has a transport of its own.
         """
         self._clock, self._source, self._sink = clock, source, sink
         self._picture_source, self._picture_sink = picture_source, picture_sink
         self._pictures_sent = self._pictures_received = 0
         self._bundled = bundled
-        self._relay, self._relay_only = relay, relay_only
+        self._address, self._relay, self._relay_only = address, relay, relay_only
+        self._pair: Message | None = None
+        self._is_closed = False
         self._connection: Any = None
         self._state_changed = asyncio.Event()
         self._consumers: list[asyncio.Task[None]] = []
@@ -73,8 +79,13 @@ class MediaSession:
         return self._local_sdp()
 
     async def accept(self, answer: str) -> None:
-        """Take the other side's answer to `offer`; raise MediaFailed("bad-sdp") where it does not fit."""
-        await self._take("answer", answer)
+        """Take the other side's answer to `offer`; raise MediaFailed("bad-sdp") where it does not fit.
+
+        aioice nominates aggressively, so that the two ends may select different pairs, unless it takes the other side
+        for an ICE Lite one: then it nominates one pair, as RFC 8445 section 8.1.1 has it, and does nothing else
+        differently.
+        """
+        await self._take("answer", answer.replace("\nm=", "\na=ice-lite\r\nm=", 1))
 
     async def answer(self, offer: str) -> str:
         """Gather all candidates and return the answer to *offer*; raise MediaFailed (bad-sdp, no-candidates)."""
@@ -108,6 +119,9 @@ class MediaSession:
             transceiver = self._connection.addTransceiver(track)
             codecs = RTCRtpSender.getCapabilities(kind).codecs
             transceiver.setCodecPreferences([c for c in codecs if c.mimeType == _CODEC[kind]])
+        if self._address is not None:
+            for transport in self._ice_transports():
+                ice.confine(transport, address=self._address, gather_limit_s=_GATHER_LIMIT_S)
 
     async def _take(self, kind: str, sdp: str) -> None:
         try:
@@ -158,11 +172,12 @@ class MediaSession:
     @property
     def is_open(self) -> bool:
         """Whether there is anything to measure: from the offer or answer on, until `close`."""
-        return self._connection is not None and self._connection.connectionState != "closed"
+        return self._connection is not None and not self._is_closed
 
     def selected_pair(self) -> Message | None:
-        """The selected pair of the first kind of media; None while there is none."""
-        return ice.selected_pair(self._ice_transports()[0])
+        """The selected pair of the first kind of media; the last one if the media is lost, None before there was one."""
+        self._pair = ice.selected_pair(self._ice_transports()[0]) or self._pair
+        return self._pair
 
     async def connected(self, *, limit_s: float) -> None:
         """Wait for ICE and DTLS; raise MediaFailed (ice-failed, dtls-failed) if they fail or take over *limit_s*."""
@@ -238,8 +253,9 @@ class MediaSession:
 
     async def close(self) -> None:
         """Give everything back. A relay that no longer answers is not waited for longer than 0.3 s."""
-        if self._connection is None:
+        if self._connection is None or self._is_closed:
             return
+        self._is_closed = True
         closing = asyncio.create_task(self._connection.close())
         await asyncio.wait([closing], timeout=_CLOSE_LIMIT_S)
         for task in (closing, *self._consumers):

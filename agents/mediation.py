@@ -60,6 +60,7 @@ class Bridge:
             clock=mediation.clock,
             source=lambda frame: to_pool.pop() or g711.SILENCE,
             sink=from_pool,
+            address=mediation.address,
             relay=mediation.relay,
             relay_only=mediation.relay_only,
         )

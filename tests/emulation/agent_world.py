@@ -4,8 +4,9 @@
                     ├─ router (policy DROP) ┼─ server 198.51.101.2 (SIP servers)
     bob   10.2.0.2 ─┘                       └─ phone  203.0.113.2
 
-Standard input: {"drop": [iptables matches], "accept": [more], "jobs": [{"name", "program", ...}], "calls": [{"party", "call", ...}],
-"ends": [parties whose call must have ended before `stop`], "failing": [agents that end by themselves]}. Standard output: {agent: [its lines]}.
+Standard input: {"drop": [iptables matches], "accept": [more], "relay_secret",
+"jobs": [{"name", "program", "node", ...}], "calls": [{"party", "call", ...}], "ends": [parties whose call must
+have ended before `stop`], "failing": [agents that end by themselves]}. Standard output: {agent: [its lines]}.
 """
 
 import contextlib
