@@ -183,7 +183,10 @@ class AccessEdge:
         self._inside = str(job.get("internal_address") or "")
         self._has_two_sides = self._inside not in ("", str(job["external_address"]))
         self._listens = [Listen.from_json(listen) for listen in access["listen"]]
-        self._stack = Stack(network or SocketNetwork(), timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))))
+        self._stack = Stack(
+            network or SocketNetwork.for_server(self._listens),
+            timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))),
+        )
         self._proxy = Proxy(self._stack, self._route, listens=self._listens)
         self._stack.on_request = self._take_request
 

@@ -83,7 +83,10 @@ class FrontEnd:
             raise ValueError(f"digest_algorithms has {sorted(unknown)}; known are {', '.join(ALGORITHMS)}")
         self._authenticators = {domain: Authenticator(domain, algorithms) for domain in self._domains}
         self._registrar: Registrar[Flow] = Registrar()
-        self._stack = Stack(network or SocketNetwork(), timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))))
+        self._stack = Stack(
+            network or SocketNetwork.for_server(self._listens),
+            timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))),
+        )
         self._proxy = Proxy(self._stack, self._route, listens=self._listens)
         self._stack.on_request = self._take_request
 

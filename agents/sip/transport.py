@@ -10,7 +10,7 @@ table prefers.
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import ifaddr
@@ -170,6 +170,12 @@ class SocketNetwork:
         self._servers: list[asyncio.Server] = []
         self._tcp_port: int | None = None
         self._connecting: dict[Endpoint, asyncio.Lock] = {}
+
+    @classmethod
+    def for_server(cls, listens: Sequence[Listen]) -> "SocketNetwork":
+        """Return the network of a server: one that listens at a single address sends from there too."""
+        addresses = {listen.address for listen in listens}
+        return cls(local_address=addresses.pop() if len(addresses) == 1 else ANY_ADDRESS)
 
     async def listen(self, listen: Listen) -> None:
         """Await messages on a port. Raises TransportFailure if it is taken."""
