@@ -15,6 +15,7 @@ from testbed.report.record import CheckJudged, Document, LegJudged, LinkSeen, Sc
 from testbed.report.summary import SummaryRow, segment_kinds
 from testbed.report.traffic import is_forbidden, scenario_traffic
 from testbed.report.words import facts, plain, shape_words
+from testbed.scenario import Control
 
 EVIDENCE_FILES: Final = (
     "capture.pcapng",
@@ -79,6 +80,15 @@ class EventView:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlView:
+    """The negative control that this is: a change that must turn the scenario red for the right reason."""
+
+    name: str
+    control: Control
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ScenarioView:
     """One scenario of the page."""
 
@@ -90,6 +100,7 @@ class ScenarioView:
     "None where nobody could look."
     legs: tuple[LegView, ...]
     checks: tuple[CheckJudged, ...]
+    control: ControlView | None
     relays: str | None
     pair: str | None
     degraded: tuple[str, ...]
@@ -122,6 +133,7 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
         drops=drops,
         legs=tuple(_leg_view(leg, record) for leg in record.legs),
         checks=checks,
+        control=_control(record),
         relays=_relays(checks),
         pair=_selected_pairs(checks),
         degraded=_degraded(health),
@@ -133,6 +145,15 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
             (name, quote(f"{record.entry.directory}/{name}")) for name in EVIDENCE_FILES if name in record.files
         ),
     )
+
+
+def _control(record: ScenarioRecord) -> ControlView | None:
+    name = record.name.partition("@")[2]
+    control = record.scenario.controls.get(name) if record.scenario else None
+    if control is None:
+        return None
+    holds = record.entry.verdict == control.verdict and bool(re.search(control.reason, record.entry.reason or ""))
+    return ControlView(name, control, holds)
 
 
 def _degraded(health: Document) -> tuple[str, ...]:
@@ -229,9 +250,12 @@ def _events(record: ScenarioRecord) -> Iterator[EventView]:
         if first_ns is None and isinstance(time_ns, int):
             first_ns = time_ns
         after_s = (time_ns - first_ns) / 1e9 if isinstance(time_ns, int) and first_ns is not None else None
-        said = {
-            key: value for key, value in line.items() if key not in _NOT_TOLD and not isinstance(value, dict | list)
-        }
+        # What an agent leaves open (null) it does not say; lists and tables are for the file.
+        said = {key: value for key, value in line.items() if key not in _NOT_TOLD and _is_short(value)}
         name = str(line.get("event") or line.get("line") or line["type"])
         words = ", ".join(f"{key} {plain(value)}" for key, value in said.items())
         yield EventView(after_s, str(line.get("agent", "")), f"{name}: {words}" if words else name)
+
+
+def _is_short(value: Any) -> bool:
+    return value is not None and not isinstance(value, dict | list)

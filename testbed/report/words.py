@@ -73,8 +73,16 @@ def _flatten(name: str, value: Any) -> Iterator[tuple[str, str]]:
     in_ns = "_ns" in name
     words = name.replace("_ns", "").replace("_bytes", "").replace("_", " ")
     if isinstance(value, int | float) and not isinstance(value, bool) and in_ns:
-        yield words, format_duration(round(value)) if abs(value) < 1e9 else f"{value / 1e9:.3f}s"
+        yield words, _duration_words(value)
     elif isinstance(value, int) and name.endswith("_bytes"):
         yield words, f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value / 2**20:.1f} MiB"
     else:
         yield words, plain(value)
+
+
+def _duration_words(duration_ns: float) -> str:
+    """Write a measured time with three figures: more are noise."""
+    if duration_ns >= 1e9:
+        return f"{duration_ns / 1e9:.3f} s"
+    factor, unit = (1e6, "ms") if duration_ns >= 1e6 else (1e3, "µs") if duration_ns >= 1e3 else (1, "ns")
+    return f"{duration_ns / factor:.3g} {unit}"

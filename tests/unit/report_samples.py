@@ -103,6 +103,7 @@ class Sample:
     changes: Sequence[Document] = ()
     health: Document | None = None
     checks: Sequence[Document] = ()
+    controls: Document | None = None
     manifest: bool = True
 
     @property
@@ -198,6 +199,7 @@ def scenario_document(sample: Sample) -> Document:
             for leg in sample.legs
         ],
         "article": sample.article,
+        "controls": sample.controls or {},
     }
 
 
@@ -414,6 +416,14 @@ NOT_ANNOUNCED = Sample(
     "which it must never",
     drops={},
     changes=[{"set": {}, "remove": ["announcements.o365-er"]}],
+    controls={
+        "not-announced": {
+            "why": "Office 365 is not announced over ExpressRoute, so everything takes the Internet.",
+            "verdict": "FAIL",
+            "reason": "crossed .*internet",
+            "remove": ["announcements.o365-er"],
+        }
+    },
     checks=[RELAYS, PAIR],
 )
 UNCAPTURED = Sample(

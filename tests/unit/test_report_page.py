@@ -128,6 +128,13 @@ def test_the_change_that_was_applied_is_told(tmp_path: Path) -> None:
     assert "removed <code>announcements.o365-er</code>" in page_of(tmp_path, NOT_ANNOUNCED)
 
 
+def test_a_negative_control_tells_whether_it_turned_red_for_the_right_reason(tmp_path: Path) -> None:
+    assert "<strong>it does.</strong>" in page_of(tmp_path, NOT_ANNOUNCED)
+    for index, wrong in enumerate((replace(NOT_ANNOUNCED, reason="timeout"), replace(NOT_ANNOUNCED, verdict="PASS"))):
+        assert "it does not." in page_of(tmp_path / str(index), wrong)
+    assert "Negative control" not in page_of(tmp_path / "green", P2P_INTERNAL)
+
+
 def test_a_degraded_run_says_so_and_why(tmp_path: Path) -> None:
     text = page_of(tmp_path, UNCAPTURED)
     assert "Degraded." in text
@@ -200,11 +207,11 @@ def test_missing_numbers_are_never_zero() -> None:
 
 def test_facts_carry_the_unit_of_their_name() -> None:
     document = {
-        "wire": {"lateness_ns": {"p99": 7_200_000}},
+        "wire": {"lateness_ns": {"p99": 7_213_456}},
         "memory_bytes": 8 << 30,
         "phases": {"call_ns": 2_500_000_000},
     }
-    assert facts(document) == (("wire lateness p99", "7.2ms"), ("memory", "8.0 GiB"), ("phases call", "2.500s"))
+    assert facts(document) == (("wire lateness p99", "7.21 ms"), ("memory", "8.0 GiB"), ("phases call", "2.500 s"))
 
 
 def test_a_shape_says_only_what_it_does() -> None:
