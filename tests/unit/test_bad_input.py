@@ -1,14 +1,18 @@
 """Bad files: each fault is one line with file, key, problem and what is allowed."""
 
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from spec_samples import write_samples
+from spec_samples import FILES, write_samples
 
 from testbed.errors import SpecError
 from testbed.faults import SHOWN
+from testbed.plan import make_plan
 from testbed.reader import read_spec, read_topology
 from testbed.toml import read_document
 
@@ -339,9 +343,45 @@ def test_any_value_of_a_table_is_taken_or_refused_clearly(
         read_topology(path)
 
 
+def _leaves(value: object, key: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the key of everything in a document, tables and arrays too."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for part, below in pairs:
+        yield (*key, part)
+        yield from _leaves(below, (*key, part))
+
+
+_PLACES = [(name, key) for name, text in FILES.items() for key in _leaves(tomllib.loads(text))]
+_ODD = st.one_of(
+    _VALUES,
+    st.sampled_from(["ann", "lan", "fw1", "r2", "fe", "10.0.1.2/24", "0.0.0.0/0", "online-edge", "5ms", "default"]),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(_PLACES), _ODD)
+def test_one_odd_value_anywhere_is_taken_or_refused_clearly(
+    tmp_path_factory: pytest.TempPathFactory, place: tuple[str, tuple[Any, ...]], value: object
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "anywhere"
+    scenario = write_samples(root)
+    name, key = place
+    document = tomllib.loads(FILES[name])
+    holder: Any = document
+    for part in key[:-1]:
+        holder = holder[part]
+    holder[key[-1]] = value
+    text = "".join(f"{top} = {_toml(one)}\n" for top, one in document.items())
+    (root / name).write_text(text, encoding="utf-8")
+    try:
+        make_plan(read_spec(scenario), duration_ns=1, seed=1)
+    except SpecError as error:
+        assert all(": " in line or line.startswith("... and ") for line in str(error).splitlines())
+
+
 def _toml(value: object) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):
