@@ -60,6 +60,10 @@ class Journal:
         """Say that all is written."""
         self._record({"type": "done", "t_ns": time.time_ns()})
 
+    def close(self) -> None:
+        """Close events.jsonl; nothing can be said after this."""
+        self._events.close()
+
     def _record(self, line: dict[str, Any]) -> None:
         self._events.write(json.dumps(line) + "\n")
         self._write(line)

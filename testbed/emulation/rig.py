@@ -129,10 +129,13 @@ class Rig:
         """Start what carries, captures and tracks packets, and read back meanwhile; nothing sends one before."""
         self._journal.progress("readback")
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._start_links())
             group.create_task(self._start_capture())
             group.create_task(self._start_logs())
+            if self._backend == "wire":
+                group.create_task(self._start_links())
             self._facts = await readback.read_back(self.network)
+            if self._backend == "netem":  # puts its qdiscs where readback wants none, and reads them back itself
+                group.create_task(self._start_links())
             self._journal.progress("capture")
 
     async def _start_links(self) -> None:

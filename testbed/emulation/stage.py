@@ -65,6 +65,7 @@ async def _play(plan: Plan, order: dict[str, Any], lifeline: Lifeline, journal: 
     lifeline.follow(obey)
     reap_orphans()
     status = await (play.with_prompt() if order.get("prompt") else play.to_the_end())
+    journal.close()
     os._exit(status)  # nothing is worth tidying up: the kernel ends the world with this process
 
 
