@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any, Final
 
 from testbed.analysis.legs import MEDIA
@@ -15,6 +15,8 @@ from testbed.verdict.health import is_late
 
 HEARD_DBOV: Final = -50.0
 "A party's tone counts as heard from this level on: far over G.711's quantising noise, far under a tone played whole."
+TONE_TOLERANCE_HZ: Final = 10
+"Agents tell a tone's frequency to the nearest 10 Hz."
 _SAME_TYPE: Final = {"prflx": "srflx"}
 "Seen from outside, a peer reflexive address is a server reflexive one that nobody asked a server for (RFC 8445 5.1.3)."
 
@@ -252,36 +254,42 @@ def _judge_audio(run: Run, events: Sequence[Json]) -> Check:
     for call in run.scenario.calls:
         if "audio" not in call.media:
             continue
-        for listener in participants(call):
-            levels = _levels(events, listener)
-            for speaker in participants(call):
-                if speaker == listener:
-                    continue
-                level = levels.get(speaker)
-                observed.setdefault(listener, {})[speaker] = level
-                if level is None:
-                    unknown.append(f"{listener} measured no tone of {speaker}")
-                elif level < HEARD_DBOV:
-                    deaf.append(f"{listener} does not hear {speaker} ({level:.1f} dBov)")
+        for listener, speaker in permutations(participants(call), 2):
+            was_measured, level = _level(run, events, listener, speaker)
+            observed.setdefault(listener, {})[speaker] = level
+            if not was_measured:
+                unknown.append(f"{listener} measured no audio")
+            elif level is None or level < HEARD_DBOV:
+                told = "no tone" if level is None else f"{level:.1f} dBov"
+                deaf.append(f"{listener} does not hear {speaker} ({told})")
     expected = f"each hears each other at {HEARD_DBOV:g} dBov or more"
     if deaf:
         return Check("audio", expected, observed, "FAIL", deaf[0], tuple(deaf))
     if unknown:
-        return Check("audio", expected, observed, "INCONCLUSIVE", unknown[0], tuple(unknown))
+        return Check("audio", expected, observed, "INCONCLUSIVE", unknown[0], tuple(dict.fromkeys(unknown)))
     if is_late(run):
         return Check("audio", expected, observed, "INCONCLUSIVE", "the rig was too slow for audio to be judged")
     return Check("audio", expected, observed, "PASS", "every participant hears every other")
 
 
-def _levels(events: Iterable[Json], name: str) -> dict[str, float]:
-    """Return the tone levels that *name* measured, the highest over its calls."""
-    levels: dict[str, float] = {}
-    for told in _calls_told(events, name):
-        tones = (told.get("audio") or {}).get("tone_hz") or {}
-        for speaker, level in tones.items():
-            if isinstance(level, int | float):
-                levels[speaker] = max(levels.get(speaker, float("-inf")), float(level))
-    return levels
+def _level(run: Run, events: Iterable[Json], listener: str, speaker: str) -> tuple[bool, float | None]:
+    """Return whether *listener* measured audio, and the highest level of *speaker*'s tone over its calls.
+
+    An agent names a tone by its player where it was told who plays what, else by its frequency in hertz.
+    """
+    plays = next((job.arguments.get("tone_hz") for job in run.plan.jobs if job.name == speaker), None)
+    measured, heard = False, list[float]()
+    for told in _calls_told(events, listener):
+        audio = told.get("audio") or {}
+        measured |= audio.get("received_level_dbov") is not None
+        for name, level in (audio.get("tone_hz") or {}).items():
+            if isinstance(level, int | float) and (name == speaker or _is_tone(name, plays)):
+                heard.append(float(level))
+    return measured, max(heard, default=None)
+
+
+def _is_tone(name: str, plays: object) -> bool:
+    return name.isdigit() and isinstance(plays, int) and abs(int(name) - plays) <= TONE_TOLERANCE_HZ
 
 
 def _calls_told(events: Iterable[Json], name: str) -> Iterable[Json]:

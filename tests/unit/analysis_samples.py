@@ -81,6 +81,7 @@ _JOBS: tuple[tuple[str, str, Any], ...] = (
     ("carol", "client", "party"),
     ("bob", "client", "party"),
 )
+_TONES = {"alice": {"tone_hz": 400}, "bob": {"tone_hz": 500}}
 BY_ER = ("alice", "core", "fw-er", "ms", "edge1")
 BY_INTERNET = ("alice", "core", "fw-inet", "transit", "ms", "edge1")
 
@@ -134,7 +135,8 @@ def make_plan(
         for name, (a, b, segment) in _LINKS.items()
     )
     jobs = tuple(
-        Job(name=name, node=name, program=program, arguments={}, stage=stage) for name, program, stage in _JOBS
+        Job(name=name, node=name, program=program, arguments=_TONES.get(name, {}), stage=stage)
+        for name, program, stage in _JOBS
     )
     return Plan(
         scenario="test/one",

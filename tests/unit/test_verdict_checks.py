@@ -116,22 +116,30 @@ def test_hearing_is_inconclusive_where_the_access_link_is_not_captured(tmp_path:
     assert check(judge(run), "heard")["verdict"] == "INCONCLUSIVE"
 
 
-def results(**levels: float | None) -> str:
-    """Return events.jsonl in which alice and bob measured the given levels of each other."""
+def results(alice: dict[str, float], bob: dict[str, float] | None) -> str:
+    """Return events.jsonl in which alice and bob measured the given tones; None measured nothing."""
     lines = []
-    for listener, level in levels.items():
-        speaker = "bob" if listener == "alice" else "alice"
-        tones = {} if level is None else {speaker: level}
-        lines.append({"type": "agent", "agent": listener, "calls": [{"call": "1", "audio": {"tone_hz": tones}}]})
+    for listener, tones in (("alice", alice), ("bob", bob)):
+        audio = {"received_level_dbov": None if tones is None else -20.0, "tone_hz": tones or {}}
+        lines.append({"type": "agent", "agent": listener, "line": "result", "calls": [{"call": "1", "audio": audio}]})
     return "\n".join(json.dumps(line) for line in lines) + "\n"
 
 
 @pytest.mark.parametrize(
-    ("alice", "bob", "told"), [(-12.0, -15.0, "PASS"), (-12.0, -80.0, "FAIL"), (-12.0, None, "INCONCLUSIVE")]
+    ("alice", "bob", "told"),
+    [
+        ({"bob": -12.0}, {"alice": -15.0}, "PASS"),
+        ({"bob": -12.0}, {"alice": -80.0}, "FAIL"),
+        ({"bob": -12.0}, {"500": -15.0}, "FAIL"),
+        ({"500": -12.0}, {"400": -15.0}, "PASS"),
+        ({"bob": -12.0}, None, "INCONCLUSIVE"),
+    ],
 )
-def test_audio_is_judged_by_tones(tmp_path: Path, alice: float, bob: float | None, told: str) -> None:
+def test_audio_is_judged_by_tones(
+    tmp_path: Path, alice: dict[str, float], bob: dict[str, float] | None, told: str
+) -> None:
     run = direct().write(tmp_path, make_scenario(LOCAL, calls=[DIRECT]))
-    (run / "events.jsonl").write_text(results(alice=alice, bob=bob))
+    (run / "events.jsonl").write_text(results(alice, bob))
     verdict = judge(run)
     assert (check(verdict, "audio")["verdict"], verdict["verdict"]) == (told, told)
 
@@ -140,7 +148,7 @@ def test_a_slow_rig_makes_audio_inconclusive_and_leaves_paths_alone(tmp_path: Pa
     late = {"wire": {"frames": 9, "lateness_ns": {"p50": 1, "p99": WIRE_LATENESS_P99_LIMIT_NS + 1, "max": 6_000_000}}}
     scenario = make_scenario(LOCAL, calls=[DIRECT])
     run = direct().write(tmp_path, scenario, health={**late, "agents": {}})
-    (run / "events.jsonl").write_text(results(alice=-12, bob=-12))
+    (run / "events.jsonl").write_text(results({"bob": -12}, {"alice": -12}))
     verdict = judge(run)
     assert verdict["health"]["degraded"] and verdict["health"]["reasons"] == ["wire lateness p99 is 5.0 ms, over 5 ms"]
     assert [verdict["legs"][0]["verdict"], check(verdict, "audio")["verdict"]] == ["PASS", "INCONCLUSIVE"]
