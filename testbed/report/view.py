@@ -257,5 +257,5 @@ def _events(record: ScenarioRecord) -> Iterator[EventView]:
         yield EventView(after_s, str(line.get("agent", "")), f"{name}: {words}" if words else name)
 
 
-def _is_short(value: Any) -> bool:
+def _is_short(value: object) -> bool:
     return value is not None and not isinstance(value, dict | list)
