@@ -6,6 +6,7 @@ Three namespaces: the switchboard (where it starts), and the probes' two ends. I
 import asyncio
 import contextlib
 import os
+import pathlib
 import socket
 import struct
 import sys
@@ -45,8 +46,18 @@ class Path:
     target: tuple[str, int]
 
 
+def _switch_ipv6_off() -> None:
+    default = pathlib.Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    if default.exists():                # else this kernel has no IPv6
+        default.write_text("1")
+
+
 async def build(count: int, end_a: int, end_b: int) -> None:
-    """Make *count* links from end A to end B through this namespace, the switchboard."""
+    """Make *count* links from end A to end B through this namespace, the switchboard; IPv6 is off, as in a world."""
+    _switch_ipv6_off()
+    for fd in (end_a, end_b):
+        with inside_network(fd):
+            _switch_ipv6_off()
     lines = ["link set lo up"]
     for n in range(count):
         for side, fd in (("a", end_a), ("b", end_b)):

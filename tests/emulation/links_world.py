@@ -1,4 +1,4 @@
-"""A small world for the links' tests: `unshare ... python -m tests.emulation.links_world TRIAL`. Writes one JSON line."""
+"""A small world for the links' tests: `unshare ... python -m tests.emulation.links_world TRIAL`. It writes JSON."""
 
 import asyncio
 import json
@@ -76,9 +76,10 @@ async def exchange(ends: Sequence[socket.socket]) -> bool:
 
 async def resolved(netns_fd: int) -> None:
     """Wait until ARP has found the other end."""
-    async with asyncio.timeout(5):
-        while "0x2" not in _arp_table(netns_fd):            # ATF_COM
-            await asyncio.sleep(0.02)
+    deadline = time.monotonic() + 5
+    while "0x2" not in _arp_table(netns_fd):            # ATF_COM
+        assert time.monotonic() < deadline, "ARP found nobody"
+        await asyncio.sleep(0.02)
 
 
 def _arp_table(netns_fd: int) -> str:

