@@ -17,7 +17,7 @@ from testbed.plan import make_plan
 from testbed.plan.prediction import explain_lines
 from testbed.plan.text import plan_lines
 from testbed.progress import Board
-from testbed.reader import Spec, read_spec, read_topology
+from testbed.reader import Spec, check_controls, read_spec, read_topology
 from testbed.report import write_report
 from testbed.report.summary import summary_rows, summary_table
 from testbed.units import parse_duration_ns
@@ -80,6 +80,7 @@ def check(
                 markup=False,
             )
             continue
+        check_controls(path)
         plan = make_plan(read_spec(path), duration_ns=_CHECK_DURATION_NS, seed=1)
         out.print("\n".join(plan_lines(plan)), markup=False)
 
