@@ -175,7 +175,7 @@ class MediaSession:
         return self._connection is not None and not self._is_closed
 
     def selected_pair(self) -> Message | None:
-        """The selected pair of the first kind of media; the last one if the media is lost, None before there was one."""
+        """The selected pair of the first kind of media; the last one if it is lost, None before there was one."""
         self._pair = ice.selected_pair(self._ice_transports()[0]) or self._pair
         return self._pair
 

@@ -87,6 +87,7 @@ class Bridge:
         await asyncio.gather(self.pool.finish(), self.gateway.finish())
 
     async def _towards_gateway(self, agent: UserAgent, deadline_s: float) -> None:
+        self.pool.reached(Milestones.INVITED)
         try:
             # Gathering takes some round trips to the relay, ringing some to the gateway: side by side.
             answer, dialog = await _both(
@@ -101,6 +102,7 @@ class Bridge:
         self.pool.dialog = await self._incoming.accept(answer)
 
     async def _towards_pool(self, agent: UserAgent, deadline_s: float) -> None:
+        self.gateway.reached(Milestones.INVITED)
         try:
             answer, dialog = await _both(
                 asyncio.create_task(self.gateway_session.answer(self._incoming.offer)),

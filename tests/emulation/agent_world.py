@@ -5,8 +5,10 @@
     bob   10.2.0.2 ─┘                       └─ phone  203.0.113.2
 
 Standard input: {"drop": [iptables matches], "accept": [more], "relay_secret",
-"jobs": [{"name", "program", "node", ...}], "calls": [{"party", "call", ...}], "ends": [parties whose call must
-have ended before `stop`], "failing": [agents that end by themselves]}. Standard output: {agent: [its lines]}.
+"jobs": [{"name", "program", "node", ...}], "calls": [{"party", "call", ...}],
+"established": [parties that must be in a call before going on],
+"ends": [parties whose call must have ended before `stop`], "failing": [agents that end by themselves],
+"is_abandoned": the conductor vanishes and tells nobody to stop}. Standard output: {agent: [its lines]}.
 """
 
 import contextlib
@@ -160,6 +162,17 @@ class Conductor:
         while self.agents[name].read():
             pass
 
+    def abandon(self) -> dict[str, list[Line]]:
+        """Vanish as a stage does that is killed; return the agents whose pipes then closed: they have ended."""
+        self._control.close()
+        closed = []
+        for agent in self.agents.values():
+            while select.select([agent.lines_fd], [], [], max(0, self._deadline - time.monotonic()))[0]:
+                if not agent.read():
+                    closed.append(agent.name)
+                    break
+        return {"closed": [{"name": name} for name in closed]}
+
     def _readable(self) -> list[int]:
         left = self._deadline - time.monotonic()
         watched = [a.lines_fd for a in self.agents.values() if a.name not in self.exits]
@@ -218,16 +231,23 @@ def conduct(spec: Line, directory: Path) -> dict[str, list[Line]]:
                 conductor.wait(job["name"], type="ready")
         for call in spec["calls"]:
             conductor.agents[call["party"]].tell({"do": "call", **call})
+        for party in spec.get("established", []):
+            conductor.wait(party, event="established")
+        if spec.get("is_abandoned"):
+            return conductor.abandon()
         for end in spec["ends"]:
             conductor.wait(end, event="terminated")
+        stops: dict[str, int] = {}
         for name in spec.get("failing", []):
             conductor.wait_exit(name)
         for name in reversed(conductor.agents):
             if name not in conductor.exits:
+                told_ns = time.time_ns()
                 conductor.agents[name].tell({"do": "stop"})
                 conductor.wait_exit(name)
+                stops[name] = time.time_ns() - told_ns
         said = {name: agent.lines for name, agent in conductor.agents.items()}
-        return {**said, "exits": [conductor.exits]}
+        return {**said, "exits": [conductor.exits], "stop_ns": [stops]}
 
 
 if __name__ == "__main__":

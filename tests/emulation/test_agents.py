@@ -96,6 +96,12 @@ def events(said: Said, name: str) -> list[str]:
     return [line["event"] for line in said[name] if line["type"] == "event"]
 
 
+def relayed(measured: dict[str, Any]) -> set[str]:
+    """Relayed addresses in the selected pair."""
+    pair = measured["selected_pair"]
+    return {pair[f"{end}_address"] for end in ("local", "remote") if pair[end] == "relay"}
+
+
 def heard(said: Said, name: str) -> set[str]:
     """Names (or frequencies) that agent *name* heard in its first call."""
     levels = result_of(said, name)["audio"]["tone_hz"]
@@ -116,6 +122,7 @@ def test_two_clients_behind_a_firewall_hear_each_other_through_the_relay(tmp_pat
         assert "relay" in (measured["selected_pair"]["local"], measured["selected_pair"]["remote"])
         assert measured["rtp"]["received"] > 100
         assert measured["rtt_ms"] is not None
+    assert relayed(result_of(said, "alice")) == relayed(result_of(said, "bob")), "the two ends selected different pairs"
     told = events(said, "alice")
     wanted = ["registered", "relay", "calling", "ringing", "answered", "ice", "media", "established", "terminated"]
     assert told == wanted
@@ -252,3 +259,21 @@ def test_an_unknown_command_is_one_error_line_and_exit_status_1(tmp_path: Path) 
     assert said["alice"][-1] == {**said["alice"][-1], "type": "error"}
     assert "sing" in said["alice"][-1]["what"]
     assert said["exits"] == [{"alice": 1, "fe": 0}]
+
+
+def test_told_to_stop_in_a_call_a_client_hangs_up_and_ends_within_a_second(tmp_path: Path) -> None:
+    said = play(
+        tmp_path,
+        jobs=[front_end(), client("bob"), client("alice")],
+        calls=[call("alice", "sip:bob@contoso.example", duration_ns=600_000_000_000)],
+        established=["alice", "bob"],
+    )
+    assert result_of(said, "alice")["cause"] == "stopped"
+    assert result_of(said, "bob")["cause"] == "remote-hangup"
+    assert said["stop_ns"][0]["alice"] < 1_000_000_000
+    assert result_of(said, "alice")["rtp"]["received"] > 0
+
+
+def test_agents_end_with_the_forkserver_that_made_them(tmp_path: Path) -> None:
+    said = play(tmp_path, jobs=[front_end(), client("alice")], is_abandoned=True)
+    assert said["closed"] == [{"name": "fe"}, {"name": "alice"}]
