@@ -22,6 +22,7 @@ from typing import Any
 from sipmessage import Request
 
 from agents.front_end import Say, StaticRoute
+from agents.pace import LoopLag
 from agents.sip.hop import Hop, Listen
 from agents.sip.proxy import Proxy, Target
 from agents.sip.proxying import Refusal
@@ -224,13 +225,14 @@ async def main(job: Mapping[str, Any], commands: AsyncIterator[dict[str, Any]], 
         await turn_server.start()
         if access_edge is not None:
             await access_edge.start()
+        lag = LoopLag()
         say({"type": "ready"})
         await _serve(turn_server, commands)
     finally:
         if access_edge is not None:
             await access_edge.stop()
         await turn_server.stop()
-    say({"type": "result"})
+    say({"type": "result", "loop_lag_ns": lag.stop()})
 
 
 async def _serve(turn_server: TurnServer, commands: AsyncIterator[dict[str, Any]]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from sipmessage import URI, Request
 
+from agents.pace import LoopLag
 from agents.sip.core import hop_of
 from agents.sip.digest import ALGORITHMS, Authenticator
 from agents.sip.hop import Hop, Listen
@@ -235,10 +236,11 @@ async def main(job: Mapping[str, Any], commands: AsyncIterator[dict[str, Any]], 
     front_end = FrontEnd(job, say)
     await front_end.start()
     try:
+        lag = LoopLag()
         say({"type": "ready"})
         async for command in commands:
             if command.get("do") == "stop":
                 break
     finally:
         await front_end.stop()
-    say(front_end.result())
+    say({**front_end.result(), "loop_lag_ns": lag.stop()})

@@ -140,6 +140,8 @@ class Stack:
         "Called with each new request but ACK and CANCEL."
         self.on_ack: Callable[[Request, Flow], None] = lambda request, flow: None
         "Called with each ACK of a 2xx."
+        self.on_lost: Callable[[Flow], None] = lambda flow: None
+        "Called when a connection was lost, after the transactions on it have failed."
         self.malformed = 0
         "How many messages could not be read and were dropped."
         self._cores: dict[TransactionKey, tuple[Transaction, _Handle]] = {}
@@ -332,3 +334,4 @@ class Stack:
         for key, (_, handle) in list(self._cores.items()):
             if isinstance(handle, ClientTransaction) and handle.flow is flow:
                 self._step(key, Event.TRANSPORT_ERROR, None)
+        self.on_lost(flow)

@@ -33,6 +33,11 @@ __all__ = [
 ]  # fmt: skip
 
 
+_FIRST_RETRY_S = 1.0
+"How long to wait before a registration that failed is tried again; doubled each time (RFC 5626 section 4.5)."
+_LONGEST_RETRY_S = 30.0
+
+
 class UserAgent:
     """One address of record, with its transactions and calls. Every coroutine may be used concurrently."""
 
@@ -75,8 +80,11 @@ class UserAgent:
         self._dialogs: dict[DialogId, Dialog] = {}
         self._registration = (new_call_id(), 0)
         self._refresh: asyncio.Task[None] | None = None
+        self._registered_over: Flow | None = None
+        self._must_refresh = asyncio.Event()
         self._stack.on_request = self._take_request
         self._stack.on_ack = self._take_ack
+        self._stack.on_lost = self._take_loss
 
     async def start(self) -> None:
         """Bind the sockets. Raises TransportFailure if a port is taken."""
@@ -87,7 +95,9 @@ class UserAgent:
         await self._stack.stop()
 
     async def register(self, expires_s: int = 600) -> None:
-        """Register, answering a digest challenge, and keep it fresh at half its life until `unregister` or `stop`.
+        """Register, answering a digest challenge, and keep it fresh until `unregister` or `stop`.
+
+        It is made anew at half its life, and when the connection is lost over which calls come (RFC 5626 section 4.2.1).
 
         Raises SipFailure(status, reason), SipTimeout (no answer within 64 T1) or TransportFailure.
         """
@@ -117,16 +127,25 @@ class UserAgent:
         request.headers.set("Expires", str(expires_s))
         self._registration = (call_id, sequence + 2)  # a challenge takes one number more
         await core.success(request, flow)
+        self._registered_over = flow
+
+    def _take_loss(self, flow: Flow) -> None:
+        if flow is self._registered_over:
+            self._must_refresh.set()
 
     async def _keep_registered(self, expires_s: int) -> None:
         wait_s = expires_s / 2
+        retry_s = _FIRST_RETRY_S
         while True:
-            await asyncio.sleep(wait_s)
+            self._must_refresh.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._must_refresh.wait()
             try:
                 await self._send_register(expires_s)
-                wait_s = expires_s / 2
+                wait_s, retry_s = expires_s / 2, _FIRST_RETRY_S
             except SipError as problem:
-                wait_s = max(wait_s / 2, 1.0)
+                wait_s, retry_s = retry_s, min(2 * retry_s, _LONGEST_RETRY_S)
                 if self.on_registration_lost is not None:
                     self.on_registration_lost(problem)
 

@@ -3,17 +3,17 @@
 import asyncio
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from agents.edge import AccessEdge
 from agents.front_end import FrontEnd
 from agents.sip.hop import Hop
-from agents.sip.ua import IncomingCall, UserAgent
+from agents.sip.ua import IncomingCall, SipError, UserAgent
 
 pytestmark = [
     pytest.mark.interop,
@@ -56,15 +56,17 @@ async def running_access_edge(front_end: Hop) -> AsyncIterator[Hop]:
 
 
 @asynccontextmanager
-async def running_front_end() -> AsyncIterator[Hop]:
-    """Run a Front End with the users alice and bob at a free port of SERVER."""
-    port = free_port(SERVER)
+async def running_front_end(
+    port: int = 0, say: Callable[[dict[str, Any]], None] = lambda message: None
+) -> AsyncIterator[Hop]:
+    """Run a Front End with the users alice and bob at a port of SERVER, a free one if none is given."""
+    port = port or free_port(SERVER)
     job = {
         "domains": ["contoso.example"],
         "users": {"sip:alice@contoso.example": "rosebud", "sip:bob@contoso.example": "rosebud"},
         "listen": [{"transport": transport, "port": port, "address": SERVER} for transport in ("udp", "tcp")],
     }
-    front_end = FrontEnd(job, lambda message: None)
+    front_end = FrontEnd(job, say)
     await front_end.start()
     try:
         yield Hop(SERVER, port)
@@ -173,3 +175,22 @@ def test_sipp_with_a_wrong_password_is_not_registered() -> None:
             return await (await register_by_sipp("bob", BOB, free_port(BOB), server, "udp", "wrong")).status()
 
     assert asyncio.run(scenario()) != 0
+
+
+def test_a_user_agent_whose_front_end_starts_anew_registers_again_by_itself() -> None:
+    async def scenario() -> None:
+        async with running_front_end() as server:
+            hop = Hop(server.address, server.port, "tcp")
+            bob = UserAgent(uri="sip:bob@contoso.example", local_address=BOB, server=hop, password="rosebud")
+            losses: asyncio.Queue[SipError] = asyncio.Queue()
+            bob.on_registration_lost = losses.put_nowait
+            await bob.start()
+            await bob.register()
+        said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        async with asyncio.timeout(DEADLINE_S):
+            await losses.get()  # the connection is lost, and at first nobody answers
+            async with running_front_end(server.port, said.put_nowait):
+                assert (await said.get())["event"] == "registered"
+                await bob.stop()
+
+    asyncio.run(scenario())
