@@ -104,6 +104,19 @@ def test_another_customers_network_is_forbidden_too(tmp_path: Path) -> None:
     assert not strand_of(links["alice-lan-a"], "media").forbidden
 
 
+def test_a_leg_that_says_only_where_it_must_never_be_is_marked_there(tmp_path: Path) -> None:
+    links = links_of(tmp_path, replace(NOT_ANNOUNCED, legs=[replace(NOT_ANNOUNCED.legs[1], crosses=[])]))
+    assert strand_of(links["ce-inet-transit1"], "media").forbidden
+    assert not strand_of(links["alice-lan-a"], "media").forbidden
+
+
+def test_drops_of_a_run_that_could_not_be_judged_are_unknown(tmp_path: Path) -> None:
+    unjudged = replace(P2P_INTERNAL, verdict="ERROR", drops={})
+    assert node_drops(record_of(tmp_path / "1", unjudged).verdict) is None
+    assert node_drops(record_of(tmp_path / "2", P2P_INTERNAL).verdict) == ()
+    assert node_drops(None) is None
+
+
 def test_the_way_that_must_stay_silent_is_drawn_silent(tmp_path: Path) -> None:
     links = links_of(tmp_path, P2P_INTERNAL)
     states = {name: links[name].state for name in ("ce-inet-transit1", "transit1-msborder", "core-fw-internet")}

@@ -1,6 +1,7 @@
 """The matrix says what the packets did, and says so when that is not what the article prints."""
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,17 @@ def test_either_of_two_paths_the_article_allows_agrees(tmp_path: Path) -> None:
 def test_a_leg_without_packets_is_nothing_seen_and_not_local(tmp_path: Path) -> None:
     silent = Leg("media", "alice", "online-edge", ["customer"], [], "alice lan-a", packets=(0, 0), verdict="FAIL")
     assert observed(row_of(tmp_path, replace(NOT_ANNOUNCED, legs=[silent])))["media", "alice"] == "nothing seen"
+
+
+def test_a_link_that_is_listed_without_packets_was_not_crossed(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", [P2P_INTERNAL])
+    path = directory / P2P_INTERNAL.directory / "verdict.json"
+    verdict = json.loads(path.read_text())
+    idle = {"link": "ce-inet-transit1", "segment": "internet", "packets_forward": 0, "packets_return": 0}
+    for leg in verdict["legs"]:
+        leg["observed"]["links"].append(idle)
+    path.write_text(json.dumps(verdict))
+    assert set(observed(summary_rows(directory)[0]).values()) == {"ER", "local"}
 
 
 def test_a_cell_of_the_article_that_no_leg_judged_has_no_observation(tmp_path: Path) -> None:
