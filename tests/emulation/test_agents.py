@@ -222,8 +222,8 @@ def test_participants_of_a_conference_hear_the_others_and_not_themselves(tmp_pat
     assert {c["selected_pair"]["local"] for c in said["conf"][-1]["calls"]} == {"relay"}
 
 
-def test_a_telephone_is_called_through_the_mediation_server(tmp_path: Path) -> None:
-    mediation = {
+def mediation() -> dict[str, Any]:
+    return {
         "name": "med",
         "program": "mediation",
         "node": "server",
@@ -232,7 +232,10 @@ def test_a_telephone_is_called_through_the_mediation_server(tmp_path: Path) -> N
         "relay": {**RELAY, "secret": SECRET.replace(" ", "-")},
         "gateway": {"address": "203.0.113.2", "port": 5060},
     }
-    phone = {
+
+
+def telephone(**changes: Any) -> dict[str, Any]:
+    return {
         "name": "phone",
         "program": "phone",
         "node": "phone",
@@ -240,16 +243,50 @@ def test_a_telephone_is_called_through_the_mediation_server(tmp_path: Path) -> N
         "listen": [{"transport": "udp", "port": 5060}],
         "tone_hz": TONES["phone"],
         "tones": TONES,
+        **changes,
     }
+
+
+def test_a_telephone_is_called_through_the_mediation_server(tmp_path: Path) -> None:
     said = play(
         tmp_path,
-        jobs=[front_end(routes=routed_to(5070, r"^\+[0-9]+$")), mediation, phone, client("alice")],
+        jobs=[front_end(routes=routed_to(5070, r"^\+[0-9]+$")), mediation(), telephone(), client("alice")],
         calls=[call("alice", "sip:+4684001234@contoso.example")],
         ends=["alice", "phone"],
     )
     assert heard(said, "alice") == {"phone"}
     assert heard(said, "phone") == {"alice"}
     assert result_of(said, "phone")["rtp"]["lost"] == 0
+
+
+def test_a_telephone_calls_a_user_through_the_mediation_server(tmp_path: Path) -> None:
+    server = {"address": "198.51.101.2", "port": 5070, "transport": "tcp"}
+    said = play(
+        tmp_path,
+        jobs=[front_end(), mediation(), telephone(server=server), client("alice")],
+        calls=[call("phone", "sip:alice@contoso.example")],
+        ends=["alice", "phone"],
+    )
+    assert heard(said, "alice") == {"phone"}
+    assert heard(said, "phone") == {"alice"}
+    assert result_of(said, "alice")["cause"] == "remote-hangup"
+
+
+def test_a_call_the_telephone_does_not_get_is_refused_to_the_caller_too(tmp_path: Path) -> None:
+    said = play(
+        tmp_path,
+        drop=["-d 203.0.113.2"],
+        jobs=[
+            front_end(routes=routed_to(5070, r"^\+[0-9]+$")),
+            {**mediation(), "setup_limit_ns": 1_000_000_000},
+            telephone(),
+            client("alice"),
+        ],
+        calls=[call("alice", "sip:+4684001234@contoso.example")],
+        ends=["alice"],
+    )
+    assert result_of(said, "alice")["cause"] == "504"
+    assert said["phone"][-1]["calls"] == []
 
 
 def test_an_unknown_command_is_one_error_line_and_exit_status_1(tmp_path: Path) -> None:
