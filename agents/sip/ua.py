@@ -97,7 +97,7 @@ class UserAgent:
     async def register(self, expires_s: int = 600) -> None:
         """Register, answering a digest challenge, and keep it fresh until `unregister` or `stop`.
 
-        It is made anew at half its life, and when the connection is lost over which calls come (RFC 5626 section 4.2.1).
+        It is made anew at half its life, and when the connection that calls come over is lost (RFC 5626, 4.2.1).
 
         Raises SipFailure(status, reason), SipTimeout (no answer within 64 T1) or TransportFailure.
         """
