@@ -22,7 +22,7 @@ LIMIT_S: Final = 120
 MODULES: Final = Path("/usr/lib/uml/modules")
 WANTED: Final = ("veth", "sch_netem", "sch_prio", "sch_ingress", "cls_u32", "act_mirred", "act_pedit", "act_csum")
 MARK: Final = "calibration: "
-_SYS_FINIT_MODULE: Final = 313        # x86-64
+_SYS_FINIT_MODULE: Final = 313  # x86-64
 _POWER_OFF: Final = 0x4321FEDC
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -31,7 +31,7 @@ def with_dependencies(wanted: str, table: dict[str, list[str]], loaded: set[str]
     """Yield the paths of modules to load for *wanted*, those it needs first."""
     path = next((x for x in table if Path(x).stem == wanted), None)
     if path is None:
-        return                          # built in
+        return  # built in
     for needed in reversed(table[path]):
         if needed not in loaded:
             loaded.add(needed)
@@ -69,7 +69,10 @@ def be_init(python: str) -> None:
         environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             [python, "-m", "testbed.emulation.calibration_process", "netem"],
-            capture_output=True, text=True, check=False, env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
         )
         print(f"\n{MARK}{done.stdout or json.dumps({'fault': done.stderr})}", flush=True)
     finally:
@@ -84,11 +87,29 @@ def boot() -> list[Row]:
     here = Path(__file__).resolve().parents[1]
     # The kernel hands words it does not know to init, as its arguments or (with "=") its environment.
     command = [
-        kernel, "mem=512M", "rootfstype=hostfs", "rootflags=/", "ro", "con=null", "con0=null,fd:1",
-        f"init={sys.executable}", f"PYTHONPATH={here}", "--", "-m", "benchmarks.uml_netem", "init", sys.executable,
+        kernel,
+        "mem=512M",
+        "rootfstype=hostfs",
+        "rootflags=/",
+        "ro",
+        "con=null",
+        "con0=null,fd:1",
+        f"init={sys.executable}",
+        f"PYTHONPATH={here}",
+        "--",
+        "-m",
+        "benchmarks.uml_netem",
+        "init",
+        sys.executable,
     ]
     done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", check=False, timeout=LIMIT_S, cwd=here,
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=LIMIT_S,
+        cwd=here,
         stdin=subprocess.DEVNULL,
     )
     found = re.search(rf"{MARK}(.*)", done.stdout)

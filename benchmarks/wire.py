@@ -52,8 +52,15 @@ async def trial(what: str, switchboard: int, end_a: int, end_b: int, pps: int | 
     """Run one load over a link of 20 ms and print how it went."""
     shape = LinkShape.model_validate({"delay": "20ms", "queue_packets": 1_000_000})
     plan = LinkPlan(
-        name="link", segment="benchmark", segment_kind="internet", a=End(node="a", interface="p0"),
-        b=End(node="b", interface="p0"), shape_forward=shape, shape_return=shape, up=True, captured=False,
+        name="link",
+        segment="benchmark",
+        segment_kind="internet",
+        a=End(node="a", interface="p0"),
+        b=End(node="b", interface="p0"),
+        shape_forward=shape,
+        shape_return=shape,
+        up=True,
+        captured=False,
     )
     running = await links.start([links.ShapedLink(0, plan)], switchboard_fd=switchboard, backend="wire", seed=1)
     await running.ready()

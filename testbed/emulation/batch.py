@@ -18,12 +18,13 @@ def program_path(program: str, package: str) -> str:
     return found
 
 
-async def output_of(
-    what: str, command: Sequence[str], *, lines: Sequence[str] = (), fds: Sequence[int] = ()
-) -> str:
+async def output_of(what: str, command: Sequence[str], *, lines: Sequence[str] = (), fds: Sequence[int] = ()) -> str:
     """Run *command* with *lines* on its standard input; return what it writes, or raise RigError."""
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
         pass_fds=tuple(fds),
     )
     written, complaint = await process.communicate("".join(f"{x}\n" for x in lines).encode())

@@ -199,8 +199,19 @@ def trials() -> tuple[Trial, ...]:
 def calibrate(backend: Literal["netem", "wire"], *, timeout_s: float = 60) -> list[Row]:
     """Run all trials in a fresh world (some 8 s) and return the rows; raise RigError or MissingTool if it cannot be."""
     command = [
-        "unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-        sys.executable, "-m", "testbed.emulation.calibration_process", backend,
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        sys.executable,
+        "-m",
+        "testbed.emulation.calibration_process",
+        backend,
     ]
     try:
         done = subprocess.run(

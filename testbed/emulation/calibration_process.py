@@ -48,7 +48,7 @@ class Path:
 
 def _switch_ipv6_off() -> None:
     default = pathlib.Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
-    if default.exists():                # else this kernel has no IPv6
+    if default.exists():  # else this kernel has no IPv6
         default.write_text("1")
 
 
@@ -82,7 +82,7 @@ def _socket_at(netns_fd: int, address: str) -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
     made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    made.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)     # a veth leaves checksums to hardware it has not
+    made.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)  # a veth leaves checksums to hardware it has not
     made.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, EXPEDITED_TOS)
     made.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
     made.bind((address, _PORT))
@@ -106,8 +106,15 @@ def link_of(n: int, trial: Trial) -> links.ShapedLink:
     """Return the link of trial *n*; the other direction has no shape."""
     shapes = (_PLAIN, trial.shape) if trial.is_return else (trial.shape, _PLAIN)
     plan = LinkPlan(
-        name=f"trial-{n}", segment="calibration", segment_kind="internet", a=End(node="a", interface=f"p{n}"),
-        b=End(node="b", interface=f"p{n}"), shape_forward=shapes[0], shape_return=shapes[1], up=True, captured=False,
+        name=f"trial-{n}",
+        segment="calibration",
+        segment_kind="internet",
+        a=End(node="a", interface=f"p{n}"),
+        b=End(node="b", interface=f"p{n}"),
+        shape_forward=shapes[0],
+        shape_return=shapes[1],
+        up=True,
+        captured=False,
     )
     return links.ShapedLink(n, plan)
 

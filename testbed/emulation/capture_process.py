@@ -100,7 +100,7 @@ class _LinkSource:
             except BlockingIOError:
                 return done
             except OSError as error:
-                if error.errno != errno.ENETDOWN:    # the interface went down: said once, and nothing is lost by it
+                if error.errno != errno.ENETDOWN:  # the interface went down: said once, and nothing is lost by it
                     raise
                 continue
             direction = self.outgoing if address[2] == _PACKET_OUTGOING else self.incoming
@@ -227,7 +227,7 @@ class Capture:
                 self._flush()
 
     def _flush(self) -> None:
-        for link in self.links:                        # the kernel's counters are 32 bits wide
+        for link in self.links:  # the kernel's counters are 32 bits wide
             link.count_drops()
         for writer in (self.packets, self.drops):
             writer.flush()
@@ -246,9 +246,7 @@ class Capture:
         self.packets.close(
             started_ns=self.started_ns, ended_ns=ended_ns, kernel_dropped=[x.kernel_dropped for x in self.links]
         )
-        self.drops.close(
-            started_ns=self.started_ns, ended_ns=ended_ns, kernel_dropped=[x.log.lost for x in self.logs]
-        )
+        self.drops.close(started_ns=self.started_ns, ended_ns=ended_ns, kernel_dropped=[x.log.lost for x in self.logs])
         return {
             "capture": {
                 x.link: {

@@ -38,12 +38,17 @@ class Child:
     async def start(cls, what: str, module: str, job: dict[str, Any], *, fds: Sequence[int] = ()) -> "Child":
         """Run `python -m module` with *fds* open in it under the same numbers, and hand it *job*."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=tuple(fds), limit=_LINE_LIMIT,
+            sys.executable,
+            "-m",
+            module,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=tuple(fds),
+            limit=_LINE_LIMIT,
         )
         assert process.stdin is not None
         child = cls(what, process)
-        with contextlib.suppress(ConnectionError):          # it died at once: `ready` says so
+        with contextlib.suppress(ConnectionError):  # it died at once: `ready` says so
             process.stdin.write(json.dumps(job).encode() + b"\n")
             await process.stdin.drain()
         return child
@@ -102,7 +107,7 @@ class Child:
 
 def read_job() -> dict[str, Any]:
     """In the child: read the job. Later, standard input turns readable when it is to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)     # Ctrl-C reaches the whole terminal; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     line = b""
     while not line.endswith(b"\n"):
         chunk = os.read(0, 1 << 16)

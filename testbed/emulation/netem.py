@@ -31,7 +31,7 @@ def _percent(ratio: float) -> str:
 
 
 def _time(duration_ns: int) -> str:
-    return f"{duration_ns / 1000:.12g}us"           # tc reads no nanoseconds
+    return f"{duration_ns / 1000:.12g}us"  # tc reads no nanoseconds
 
 
 def _loss_words(shape: LinkShape) -> Iterator[str]:
@@ -142,7 +142,7 @@ def differences(links: Mapping[tuple[str, str], LinkPlan], shown: list[dict[str,
 def _is_close(wanted: float | None, there: float | None) -> bool:
     if wanted is None or there is None:
         return wanted is there
-    return abs(wanted - there) <= 1e-6 * max(1.0, abs(wanted))     # the kernel's probabilities have 32 bits
+    return abs(wanted - there) <= 1e-6 * max(1.0, abs(wanted))  # the kernel's probabilities have 32 bits
 
 
 def _expected(shape: LinkShape) -> dict[str, float | None]:
@@ -172,8 +172,12 @@ def _shown(options: dict[str, Any] | None) -> dict[str, float | None]:
 
     return {
         "limit": float(options["limit"]),
-        "delay": value("delay", "delay"), "jitter": value("delay", "jitter"), "loss": value("loss-random", "loss"),
-        "enter": value("loss-gemodel", "p"), "leave": value("loss-gemodel", "r"),
-        "duplicate": value("duplicate", "duplicate"), "reorder": value("reorder", "reorder"),
+        "delay": value("delay", "delay"),
+        "jitter": value("delay", "jitter"),
+        "loss": value("loss-random", "loss"),
+        "enter": value("loss-gemodel", "p"),
+        "leave": value("loss-gemodel", "r"),
+        "duplicate": value("duplicate", "duplicate"),
+        "reorder": value("reorder", "reorder"),
         "rate": value("rate", "rate"),
     }

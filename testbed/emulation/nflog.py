@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 _NETLINK_NETFILTER: Final = 12
-_SUBSYSTEM: Final = 4 << 8              # NFNL_SUBSYS_ULOG
-_PACKET: Final = _SUBSYSTEM | 0         # NFULNL_MSG_PACKET
-_CONFIG: Final = _SUBSYSTEM | 1         # NFULNL_MSG_CONFIG
+_SUBSYSTEM: Final = 4 << 8  # NFNL_SUBSYS_ULOG
+_PACKET: Final = _SUBSYSTEM | 0  # NFULNL_MSG_PACKET
+_CONFIG: Final = _SUBSYSTEM | 1  # NFULNL_MSG_CONFIG
 _NLMSG_ERROR: Final = 2
 _NLM_F_REQUEST, _NLM_F_ACK = 1, 4
 
@@ -28,7 +28,7 @@ _ATTR_HEADER, _ATTR_MARK, _ATTR_TIMESTAMP, _ATTR_IN, _ATTR_OUT = 1, 2, 3, 4, 5
 _ATTR_PAYLOAD, _ATTR_PREFIX, _ATTR_SEQUENCE = 9, 10, 12
 _SO_MEMINFO, _MEMINFO_DROPS = 55, 8
 _SEQUENCE_MASK: Final = 0xFFFFFFFF
-_TYPE_MASK: Final = 0x3FFF              # without the flags "nested" and "network byte order"
+_TYPE_MASK: Final = 0x3FFF  # without the flags "nested" and "network byte order"
 
 _HOOKS: Final = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 _message_head: Final = struct.Struct("=IHHII")
@@ -178,7 +178,7 @@ class NflogSocket:
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            return self.read()                  # the kernel says that it dropped some: `lost` counts them
+            return self.read()  # the kernel says that it dropped some: `lost` counts them
         packets = [x for x in parse_messages(datagram) if isinstance(x, LoggedPacket)]
         for packet in packets:
             self._gaps.observe(packet.sequence)

@@ -107,7 +107,7 @@ class Timer:
         try:
             os.read(self._fd, 8)
         except BlockingIOError:
-            return                      # it was set anew since
+            return  # it was set anew since
 
     def close(self) -> None:
         """Give the descriptor back."""

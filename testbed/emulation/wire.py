@@ -93,7 +93,7 @@ class LinkDirection:
         if copies == 0:
             self.lost += 1
             return ()
-        room = self.shape.queue_packets - self.waiting + 1       # +1: this packet itself is counted as waiting
+        room = self.shape.queue_packets - self.waiting + 1  # +1: this packet itself is counted as waiting
         if room <= 0:
             self.queue_drops += 1
             return ()
@@ -128,8 +128,12 @@ class LinkDirection:
     def counters(self) -> dict[str, int]:
         """Return what was counted."""
         return {
-            "received": self.received, "sent": self.sent, "lost": self.lost, "queue_drops": self.queue_drops,
-            "duplicated": self.duplicated, "reordered": self.reordered,
+            "received": self.received,
+            "sent": self.sent,
+            "lost": self.lost,
+            "queue_drops": self.queue_drops,
+            "duplicated": self.duplicated,
+            "reordered": self.reordered,
         }
 
 
@@ -184,5 +188,7 @@ class LatenessHistogram:
     def summary(self) -> dict[str, int | None]:
         """Return {"p50", "p99", "max"} in nanoseconds; None where there were no frames."""
         return {
-            "p50": self.quantile_ns(0.5), "p99": self.quantile_ns(0.99), "max": self.max_ns if self.count else None,
+            "p50": self.quantile_ns(0.5),
+            "p99": self.quantile_ns(0.99),
+            "max": self.max_ns if self.count else None,
         }

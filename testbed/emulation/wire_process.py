@@ -50,7 +50,7 @@ def open_port(interface: str) -> socket.socket:
     for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:
             port.setsockopt(socket.SOL_SOCKET, forced, _BUFFER_BYTES)
-        except PermissionError:                  # a user namespace may not exceed net.core.rmem_max on older kernels
+        except PermissionError:  # a user namespace may not exceed net.core.rmem_max on older kernels
             port.setsockopt(socket.SOL_SOCKET, plain, _BUFFER_BYTES)
     port.setblocking(False)
     port.bind((interface, _ETH_P_ALL))
@@ -111,7 +111,7 @@ class Wire:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENETDOWN:       # the cable was pulled: said once
+                if error.errno != errno.ENETDOWN:  # the cable was pulled: said once
                     raise
                 return
             seconds, nanoseconds = _timespec_at(ancillary[0][2])
@@ -186,7 +186,7 @@ def main() -> int:
         set_timer_slack(1)
         wire = Wire(job)
         gc.freeze()
-        gc.disable()                # nothing here makes cycles, and a collection would make frames late
+        gc.disable()  # nothing here makes cycles, and a collection would make frames late
         say("ready")
         wire.run()
         say("result", **wire.result())

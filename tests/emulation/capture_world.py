@@ -102,7 +102,7 @@ async def both_ways(directory: Path) -> dict[str, Any]:
 async def overrun(directory: Path) -> dict[str, Any]:
     """Hold the capture while more is sent than its buffers can take."""
     nodes = await build()
-    ask(nodes, 1)                       # ARP is done
+    ask(nodes, 1)  # ARP is done
     handle = await start(nodes, directory)
     os.kill(handle.pid, signal.SIGSTOP)
     discard(nodes, 12_000, size=1400)

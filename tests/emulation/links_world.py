@@ -33,8 +33,15 @@ class World:
         for n, written in enumerate(shapes):
             shape = LinkShape.model_validate(written)
             plan = LinkPlan(
-                name=f"link-{n}", segment="lab", segment_kind="internet", a=End(node="a", interface=f"p{n}"),
-                b=End(node="b", interface=f"p{n}"), shape_forward=shape, shape_return=shape, up=True, captured=False,
+                name=f"link-{n}",
+                segment="lab",
+                segment_kind="internet",
+                a=End(node="a", interface=f"p{n}"),
+                b=End(node="b", interface=f"p{n}"),
+                shape_forward=shape,
+                shape_return=shape,
+                up=True,
+                captured=False,
             )
             planned.append(links.ShapedLink(n, plan))
         return await links.start(planned, switchboard_fd=self.switchboard, backend="wire", seed=1)
@@ -45,7 +52,7 @@ class World:
         for fd, own in ((self.a, 1), (self.b, 2)):
             with inside_network(fd):
                 one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            one.setsockopt(socket.SOL_SOCKET, 11, 1)        # SO_NO_CHECK
+            one.setsockopt(socket.SOL_SOCKET, 11, 1)  # SO_NO_CHECK
             one.bind((f"198.18.{n}.{own}", 9))
             one.connect((f"198.18.{n}.{3 - own}", 9))
             one.setblocking(False)
@@ -77,7 +84,7 @@ async def exchange(ends: Sequence[socket.socket]) -> bool:
 async def resolved(netns_fd: int) -> None:
     """Wait until ARP has found the other end."""
     deadline = time.monotonic() + 5
-    while "0x2" not in _arp_table(netns_fd):            # ATF_COM
+    while "0x2" not in _arp_table(netns_fd):  # ATF_COM
         assert time.monotonic() < deadline, "ARP found nobody"
         await asyncio.sleep(0.02)
 

@@ -45,7 +45,7 @@ def test_netem_achieves_what_is_configured() -> None:
 def test_netem_achieves_what_is_configured_in_user_mode_linux() -> None:
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "benchmarks.uml_netem"]
-    for _ in range(2):                  # here too a stolen time slice may move a median once
+    for _ in range(2):  # here too a stolen time slice may move a median once
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=180)
         if done.returncode == 0:
             break

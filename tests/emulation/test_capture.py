@@ -17,10 +17,27 @@ def in_world(trial: str, directory: Path) -> dict[str, Any]:
     """Run one trial of capture_world in fresh namespaces."""
     done = subprocess.run(
         [
-            "unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child",
-            "--mount-proc", sys.executable, "-m", "tests.emulation.capture_world", trial, str(directory),
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            sys.executable,
+            "-m",
+            "tests.emulation.capture_world",
+            trial,
+            str(directory),
         ],
-        capture_output=True, text=True, timeout=60, check=False, cwd=ROOT, stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
@@ -31,7 +48,9 @@ def shown(path: Path, *fields: str, filter_text: str = "") -> list[list[str]]:
     """What tshark shows of a file that it reads without complaint."""
     done = subprocess.run(
         ["tshark", "-r", path, "-Y", filter_text, "-T", "fields", *(x for f in fields for x in ("-e", f))],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert not [x for x in done.stderr.splitlines() if "Running as user" not in x]
     return [line.split("\t") for line in done.stdout.splitlines()]
@@ -45,7 +64,10 @@ def packets_in(path: Path) -> int:
 def test_every_packet_is_there_with_its_link_and_direction(tmp_path: Path) -> None:
     result = in_world("both_ways", tmp_path)
     rows = shown(
-        tmp_path / "capture.pcapng", "frame.interface_name", "frame.packet_flags_direction", "udp.dstport",
+        tmp_path / "capture.pcapng",
+        "frame.interface_name",
+        "frame.packet_flags_direction",
+        "udp.dstport",
         filter_text="udp",
     )
     for link in ("client-fw", "fw-server"):

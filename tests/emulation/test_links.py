@@ -20,10 +20,26 @@ def in_world(trial: str) -> dict[str, Any]:
     """Run one trial of links_world in fresh namespaces."""
     done = subprocess.run(
         [
-            "unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child",
-            "--mount-proc", sys.executable, "-m", "tests.emulation.links_world", trial,
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            sys.executable,
+            "-m",
+            "tests.emulation.links_world",
+            trial,
         ],
-        capture_output=True, text=True, timeout=60, check=False, cwd=ROOT, stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
@@ -35,7 +51,8 @@ def test_each_link_carries_its_own_packets_both_ways_and_counts_them() -> None:
     assert result["passed"] == [True, True]
     for directions in result["links"].values():
         assert {way: (x["received"], x["sent"]) for way, x in directions.items()} == {
-            "forward": (1, 1), "return": (1, 1),
+            "forward": (1, 1),
+            "return": (1, 1),
         }
     assert result["wire"]["frames"] >= 4 and result["wire"]["lateness_ns"]["p99"] is not None
 

@@ -82,7 +82,9 @@ def test_the_queue_limit_is_judged_by_how_many_of_a_burst_arrive(count: int, ok:
 @pytest.mark.parametrize(
     ("what", "tos", "ok"),
     [
-        ("DSCP bleached", 0, True), ("DSCP bleached", 184, False), ("DSCP preserved", 184, True),
+        ("DSCP bleached", 0, True),
+        ("DSCP bleached", 184, False),
+        ("DSCP preserved", 184, True),
         ("DSCP preserved", 0, False),
     ],
 )

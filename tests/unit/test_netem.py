@@ -19,8 +19,15 @@ def words(**written: object) -> str:
 
 def link(forward: LinkShape, back: LinkShape | None = None) -> LinkPlan:
     return LinkPlan(
-        name="isp-er", segment="er", segment_kind="expressroute", a=End(node="a", interface="b"),
-        b=End(node="b", interface="a"), shape_forward=forward, shape_return=back or shape(), up=True, captured=True,
+        name="isp-er",
+        segment="er",
+        segment_kind="expressroute",
+        a=End(node="a", interface="b"),
+        b=End(node="b", interface="a"),
+        shape_forward=forward,
+        shape_return=back or shape(),
+        up=True,
+        captured=True,
     )
 
 
@@ -36,8 +43,10 @@ def link(forward: LinkShape, back: LinkShape | None = None) -> LinkPlan:
         ({"delay": "5ms", "reorder": "25%"}, "limit 1000 delay 5000us reorder 25%"),
         ({"reorder": "25%"}, ""),
         ({"burst_loss": {"enter": "1%", "leave": "20%"}}, "limit 1000 loss gemodel 1% 20% 100% 0%"),
-        ({"burst_loss": {"enter": "1%", "leave": "20%", "loss": "50%"}, "loss": "10%"},
-         "limit 1000 loss gemodel 1% 20% 55% 10%"),
+        (
+            {"burst_loss": {"enter": "1%", "leave": "20%", "loss": "50%"}, "loss": "10%"},
+            "limit 1000 loss gemodel 1% 20% 55% 10%",
+        ),
     ],
 )
 def test_a_shape_becomes_netems_words(written: dict[str, object], expected: str) -> None:
@@ -89,10 +98,14 @@ def test_what_was_asked_and_is_there_has_no_differences() -> None:
     [
         ({"limit": 1000, "delay": DELAY}, "netem loss should be 0.01, is None"),
         ({"limit": 5, "delay": DELAY, "loss-random": {"loss": 0.01}}, "netem limit should be 1000, is 5.0"),
-        ({"limit": 1000, "delay": DELAY | {"delay": 0.004}, "loss-random": {"loss": 0.01}},
-         "netem delay should be 0.005, is 0.004"),
-        ({"limit": 1000, "delay": DELAY, "loss-random": {"loss": 0.01}, "duplicate": {"duplicate": 0.1}},
-         "netem duplicate should be None, is 0.1"),
+        (
+            {"limit": 1000, "delay": DELAY | {"delay": 0.004}, "loss-random": {"loss": 0.01}},
+            "netem delay should be 0.005, is 0.004",
+        ),
+        (
+            {"limit": 1000, "delay": DELAY, "loss-random": {"loss": 0.01}, "duplicate": {"duplicate": 0.1}},
+            "netem duplicate should be None, is 0.1",
+        ),
     ],
 )
 def test_each_difference_is_told(options: dict[str, Any], difference: str) -> None:

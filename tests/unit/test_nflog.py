@@ -38,7 +38,13 @@ DROPPED = packet_message(
 def test_a_logged_packet_has_its_rule_hook_interfaces_time_and_content() -> None:
     (packet,) = parse_messages(DROPPED)
     assert packet == LoggedPacket(
-        time_ns=1_700_000_000_123_456_000, rule="default", hook="FORWARD", in_index=3, out_index=4, mark=7, sequence=5,
+        time_ns=1_700_000_000_123_456_000,
+        rule="default",
+        hook="FORWARD",
+        in_index=3,
+        out_index=4,
+        mark=7,
+        sequence=5,
         packet=b"\x45packet",
     )
 

@@ -104,7 +104,7 @@ def test_on_a_full_disk_the_file_ends_with_a_whole_block_and_the_rest_counts_as_
     link = writer.add_interface("one", "", LINKTYPE_ETHERNET)
     writer.add_packet(link, NOON_NS, bytes(100))
     writer.flush()
-    full_after(250, monkeypatch)                    # one block of 144 bytes and a part of the next
+    full_after(250, monkeypatch)  # one block of 144 bytes and a part of the next
     for _ in range(3):
         writer.add_packet(link, NOON_NS, bytes(100))
     writer.flush()
@@ -138,7 +138,9 @@ def test_tshark_shows_interface_names_directions_and_comments(tmp_path: Path) ->
     fields = ("frame.interface_name", "frame.packet_flags_direction", "frame.comment", "frame.time_epoch")
     shown = subprocess.run(
         ["tshark", "-r", tmp_path / "a.pcapng", "-T", "fields", *(x for f in fields for x in ("-e", f))],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert shown.stdout.splitlines() == [
         "fw-er\t0x00000001\trule=default hook=FORWARD in=a out=b\t1700000000.123456789",

@@ -51,9 +51,9 @@ def test_without_a_shape_a_packet_is_due_at_once() -> None:
 
 def test_the_rate_counts_ip_bytes_and_packets_queue_behind_each_other() -> None:
     link = direction(rate="1Mbit", delay="5ms")
-    assert link.admit(0, 1250) == (15 * MS,)                # 10,000 bits take 10 ms
+    assert link.admit(0, 1250) == (15 * MS,)  # 10,000 bits take 10 ms
     assert link.admit(0, 1250) == (25 * MS,)
-    assert link.admit(100 * MS, 1250) == (115 * MS,)        # an idle link saves nothing up
+    assert link.admit(100 * MS, 1250) == (115 * MS,)  # an idle link saves nothing up
 
 
 def test_a_full_queue_drops_at_the_tail_and_room_comes_back_when_packets_leave() -> None:
