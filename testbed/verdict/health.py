@@ -1,7 +1,7 @@
 """Whether the rig itself did well enough for its numbers to be believed.
 
 Where packets went does not depend on how late they were, so a degraded run keeps its path verdicts; what depends on
-time (what was heard, quality figures) can then not be PASS.
+time (a tone that was not heard, quality figures) is then not certain.
 """
 
 from typing import Any, Final

@@ -11,6 +11,7 @@ from analysis_samples import (
     BY_ER,
     EDGE1,
     ER_POOL,
+    FE,
     MEDIA_CAROL,
     MEDIA_ER,
     SIGNALING_ER,
@@ -144,14 +145,23 @@ def test_audio_is_judged_by_tones(
     assert (check(verdict, "audio")["verdict"], verdict["verdict"]) == (told, told)
 
 
-def test_a_slow_rig_makes_audio_inconclusive_and_leaves_paths_alone(tmp_path: Path) -> None:
+def test_a_slow_rig_takes_certainty_from_missing_tones_and_leaves_paths_alone(tmp_path: Path) -> None:
     late = {"wire": {"frames": 9, "lateness_ns": {"p50": 1, "p99": WIRE_LATENESS_P99_LIMIT_NS + 1, "max": 6_000_000}}}
-    scenario = make_scenario(LOCAL, calls=[DIRECT])
-    run = direct().write(tmp_path, scenario, health={**late, "agents": {}})
-    (run / "events.jsonl").write_text(results({"bob": -12}, {"alice": -12}))
-    verdict = judge(run)
-    assert verdict["health"]["degraded"] and verdict["health"]["reasons"] == ["wire lateness p99 is 5.0 ms, over 5 ms"]
-    assert [verdict["legs"][0]["verdict"], check(verdict, "audio")["verdict"]] == ["PASS", "INCONCLUSIVE"]
+    for level, told in ((-12.0, "PASS"), (-90.0, "INCONCLUSIVE")):
+        scenario = make_scenario(LOCAL, calls=[DIRECT])
+        run = direct().write(tmp_path / told, scenario, health={**late, "agents": {}})
+        (run / "events.jsonl").write_text(results({"bob": level}, {"alice": -12}))
+        verdict = judge(run)
+        assert verdict["health"]["degraded"]
+        assert verdict["health"]["reasons"] == ["wire lateness p99 is 5.0 ms, over 5 ms"]
+        assert [verdict["legs"][0]["verdict"], check(verdict, "audio")["verdict"]] == ["PASS", told]
+
+
+def test_a_companion_without_a_leg_may_do_without_relay(tmp_path: Path) -> None:
+    wire = call(1)
+    for sequence in range(3):
+        wire.carry(("bob", "core", "fw-er", "ms", "fe"), (BOB, 1), (FE, 2), rtp(sequence, ssrc=7))
+    assert check(judge(wire.write(tmp_path, make_scenario(MEDIA_ER, relays=(1,)))), "relays")["verdict"] == "PASS"
 
 
 @pytest.mark.parametrize(
