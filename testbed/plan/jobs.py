@@ -33,6 +33,8 @@ class Jobs:
         calls = enumerate(spec.scenario.calls)
         hosts = (self._cast.host(index) for index, call in calls if call.kind == "conference")
         self._conferences = tuple(dict.fromkeys(hosts))
+        parties = enumerate(spec.scenario.parties)
+        self._tones = {name: _FIRST_TONE_HZ + _TONE_STEP_HZ * number for number, name in parties}
 
     def jobs(self) -> tuple[Job, ...]:
         """Return every job: servers first, in the order in which they depend on each other; none on a stopped node."""
@@ -127,6 +129,7 @@ class Jobs:
                 "tcp_port": TURN_TCP_PORT,
                 "secret": self._cast.secret(f"relay/{server.pool}"),
             },
+            "tones": self._tones,
             "sip_t1_ns": self._scenario.sip_t1,
             "setup_limit_ns": self._scenario.setup_limit,
         }
@@ -138,7 +141,8 @@ class Jobs:
             "node": party.node,
             "address": str(own_address(self._topology, self._adjacency, party.node)),
             "uri": party.uri,
-            "tone_hz": _FIRST_TONE_HZ + _TONE_STEP_HZ * list(self._scenario.parties).index(name),
+            "tone_hz": self._tones[name],
+            "tones": self._tones,
             "sip_t1_ns": self._scenario.sip_t1,
             "setup_limit_ns": self._scenario.setup_limit,
             **({"listen": list(_LISTEN)} if phone else self._client(name, party)),

@@ -179,6 +179,13 @@ def test_users_sign_in_at_their_front_end_and_share_its_secrets() -> None:
     assert alice["tone_hz"] != arguments(plan, "carol")["tone_hz"]
 
 
+def test_everybody_who_listens_is_told_who_plays_which_tone() -> None:
+    plan = plan_of("online/pstn-internal")
+    tones = {name: arguments(plan, name)["tone_hz"] for name in ("alice", "phone")}
+    assert len(set(tones.values())) == 2
+    assert all(arguments(plan, name)["tones"] == tones for name in ("alice", "phone", "on-med"))
+
+
 def test_the_callers_transport_is_that_of_the_party() -> None:
     plan = plan_of("online/p2p-external", {"parties.alice.transport": "udp", "parties.alice.turn_transport": "tcp"})
     assert arguments(plan, "alice")["server"]["transport"] == arguments(plan, "alice")["transport"] == "udp"
