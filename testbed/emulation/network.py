@@ -28,6 +28,8 @@ _FIRST_INDEX: Final = 10
 _INDEXES_PER_LINK: Final = 4
 """Interface numbers are unique in the world: A's, B's and the switchboard's two. The kernel takes a veth whose number
 equals its peer's for a physical card, and its bridge hears of the carrier up to a second late (linkwatch)."""
+_TCPDUMP: Final = 'tcpdump() { echo "tcpdump cannot drop its rights in a world; this is tshark:"; tshark "$@"; }'
+"tcpdump insists on changing its groups, which a user namespace made without root forbids; tshark's options are alike."
 _SWITCHBOARD_SYSCTLS: Final = {"net.ipv4.ip_forward": "0", "net.ipv6.conf.all.disable_ipv6": "1",
                                "net.ipv6.conf.default.disable_ipv6": "1"}  # fmt: skip
 
@@ -97,6 +99,7 @@ class NamespaceNode(Node):  # type: ignore[misc]
         """Start the shell that Mininet's commands need, in the node."""
         if self.shell is None:
             super().startShell()
+            super().cmd(_TCPDUMP)
 
     def _popen(self, cmd: list[str], **params: Any) -> Any:
         if cmd[:2] == ["mnexec", "-cdn"]:  # a new namespace for the shell: use the node's

@@ -99,7 +99,7 @@ class Play:
         plan.write_text(self.plan.model_dump_json())  # noqa: ASYNC240
         prompt = await asyncio.create_subprocess_exec(sys.executable, "-P", "-m", "testbed.emulation.prompt", str(plan))
         await prompt.wait()
-        self.rig.is_leaving = True
+        await self._hang_up()
 
     async def _start_services(self) -> None:
         jobs = [x for x in self.plan.jobs if x.stage == "service"]
