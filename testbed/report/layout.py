@@ -14,7 +14,7 @@ from testbed.plan.model import LinkPlan, NodePlan
 
 Side = Literal["left", "middle", "right"]
 
-LAYER: Final = 88.0
+LAYER: Final = 92.0
 "Between layers in a box."
 ROW: Final = 76.0
 "Between nodes of one layer."
@@ -112,7 +112,13 @@ def lay_out(
     boxes = [_box(segment, graph) for segment in dict.fromkeys(node.segment for node in nodes)]
     boxes += [Box(segment, kind, _SIDES.get(kind, "right"), []) for segment, kind in empty]
     boxes.sort(key=lambda box: _ORDER.index(box.kind))
-    return _finish(boxes, _best_rows(boxes, links, graph, busy))
+    layout = _finish(boxes, _best_rows(boxes, links, graph, busy))
+    for name, node in graph.nodes.items():
+        if node.segment_kind == "pstn" and graph.neighbours[name]:
+            # Straight below whatever leads to it; its box is as wide as the column.
+            beside = [layout.nodes[other][0] for other in graph.neighbours[name]]
+            layout.nodes[name] = (sum(beside) / len(beside), layout.nodes[name][1])
+    return layout
 
 
 def _best_rows(boxes: list[Box], links: Sequence[LinkPlan], graph: _Graph, busy: frozenset[str]) -> dict[str, float]:
@@ -167,7 +173,8 @@ def _box(segment: str, graph: _Graph) -> Box:
 def _side_columns(inside: list[str], graph: _Graph) -> dict[str, int]:
     """Count layers from the way out of the segment; what hangs together with no way out starts at its first node."""
     within = set(inside)
-    depth = graph.depths([name for name in inside if graph.outward(name)], within)
+    own = graph.sides[graph.nodes[inside[0]].segment]
+    depth = graph.depths([name for name in inside if graph.outward(name) - {own}], within)
     while rest := [name for name in inside if name not in depth]:
         depth |= graph.depths(rest[:1], within)
     return depth

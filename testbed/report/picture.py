@@ -242,7 +242,8 @@ def _draw_link(
     spot = svg.group(root, f"link {one.state.replace(' ', '-')}", f"{one.link.name}: {'; '.join(parts)}")
     if not one.strands:
         svg.line(spot, line.start, line.end, "cable")
-        glyphs.draw_tag(spot, line.middle, _TAGS[one.state], one.state.replace(" ", "-"))
+        words = f"{one.captured} captured" if one.state == "not judged" else _TAGS[one.state]
+        glyphs.draw_tag(spot, line.middle, words, one.state.replace(" ", "-"))
         return
     share = _count_place(one, line, degrees)
     for index, strand in enumerate(one.strands):

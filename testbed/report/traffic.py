@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from testbed.plan.model import LinkPlan, Plan
-from testbed.report.record import LegJudged, ScenarioRecord
+from testbed.report.record import Document, LegJudged, ScenarioRecord
 
 WIDE_KINDS: Final = ("expressroute", "internet")
 "Kinds of segment between organisations: a leg is sent over the one or the other."
 
-LinkState = Literal["carried", "expected", "silent", "not captured", "down"]
+LinkState = Literal["carried", "expected", "silent", "not captured", "down", "not judged"]
 Distances = dict[str, int]
 
 
@@ -41,6 +41,8 @@ class LinkTraffic:
     link: LinkPlan
     strands: tuple[Strand, ...]
     state: LinkState
+    captured: int | None = None
+    "All packets captured on it, for a link that no leg is about."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,13 @@ def scenario_traffic(record: ScenarioRecord, plan: Plan) -> Traffic:
         idle |= _forbidden_route(leg, topology)
     captured = (record.emulation or {}).get("capture") or {}
     drawn = []
+    telephones = _telephone_links(record, plan)
     for link in plan.links:
         on_link = strands.get(link.name, {})
-        if on_link or link.name in expected or link.name in idle:
+        if link.name in telephones and not on_link:
+            packets = (captured.get(link.name) or {}).get("packets")
+            drawn.append(LinkTraffic(link, (), "not captured" if packets is None else "not judged", packets))
+        elif on_link or link.name in expected or link.name in idle:
             state = _state(link, bool(on_link), link.name in expected, captured)
             drawn.append(LinkTraffic(link, tuple(on_link[flow] for flow in sorted(on_link, reverse=True)), state))
     silent = _silent_kinds(record.legs, strands, topology)
@@ -213,6 +219,13 @@ def _forbidden_route(leg: LegJudged, topology: _Topology) -> set[str]:
     return route
 
 
+def _telephone_links(record: ScenarioRecord, plan: Plan) -> set[str]:
+    """Return the links of PSTN telephones that take part: no leg is about them, but a call without its end is odd."""
+    parties = {party.node for party in record.scenario.parties.values()} if record.scenario else set()
+    telephones = {node.name for node in plan.nodes if node.segment_kind == "pstn" and node.name in parties}
+    return {link.name for link in plan.links if {link.a.node, link.b.node} & telephones}
+
+
 def _used(nodes: tuple[str, ...], leg: LegJudged, topology: _Topology) -> tuple[str, ...]:
     """Return those of a role's nodes that the leg's packets touched, or all where none was."""
     links = [topology.links[seen.link] for seen in leg.observed.links if seen.packets and seen.link in topology.links]
@@ -220,7 +233,7 @@ def _used(nodes: tuple[str, ...], leg: LegJudged, topology: _Topology) -> tuple[
     return tuple(node for node in nodes if node in touched) or nodes
 
 
-def _state(link: LinkPlan, carried: bool, expected: bool, captured: dict[str, object]) -> LinkState:
+def _state(link: LinkPlan, carried: bool, expected: bool, captured: Document) -> LinkState:
     if carried:
         return "carried"
     if not link.up:

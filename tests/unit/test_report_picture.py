@@ -149,6 +149,14 @@ def test_a_drop_is_marked_at_its_firewall_with_its_rules(tmp_path: Path) -> None
     ]
 
 
+def test_a_telephone_that_takes_part_is_drawn_with_what_was_captured_on_its_link(tmp_path: Path) -> None:
+    link = links_of(tmp_path, UNCAPTURED)["on-med-phone"]
+    assert (link.state, link.captured, link.strands) == ("not judged", 10, ())
+    assert "10 captured" in [text.text for text in picture_of(tmp_path / "2", UNCAPTURED).iter("text")]
+    blind = replace(UNCAPTURED, uncaptured=["on-med-phone"])
+    assert links_of(tmp_path / "3", blind)["on-med-phone"].state == "not captured"
+
+
 def test_only_what_takes_part_is_drawn(tmp_path: Path) -> None:
     names = [title.split(":")[0] for title in group_titles(picture_of(tmp_path, P2P_INTERNAL), "node")]
     assert {"alice", "bob", "core", "on-fe", "fw-internet"} <= set(names)
