@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -314,3 +315,42 @@ def test_told_to_stop_in_a_call_a_client_hangs_up_and_ends_within_a_second(tmp_p
 def test_agents_end_with_the_forkserver_that_made_them(tmp_path: Path) -> None:
     said = play(tmp_path, jobs=[front_end(), client("alice")], is_abandoned=True)
     assert said["closed"] == [{"name": "fe"}, {"name": "alice"}]
+
+
+def forkserver(fd: int) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "agents.forkserver", str(fd)],
+        pass_fds=[fd],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_forkserver_answers_a_bad_request_in_one_line_and_goes_on() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, forkserver(theirs.fileno()) as server:
+        theirs.close()
+        ours.settimeout(60)
+        fds = [ours.fileno()] * 3
+        answers = []
+        for request, passed in (
+            ('{"program": "client", "name": "a"}', fds[:2]),
+            ('{"program": "juggler", "name": "a"}', fds),
+            ("not JSON", fds),
+        ):
+            socket.send_fds(ours, [request.encode()], passed)
+            answers.append(json.loads(ours.recv(65536))["error"])
+        ours.close()
+        assert server.wait(60) == 0
+    assert "3 file descriptors" in answers[0]
+    assert "no agent program 'juggler'" in answers[1]
+    assert "JSONDecodeError" in answers[2]
+
+
+def test_the_forkserver_refuses_another_kind_of_socket() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, forkserver(theirs.fileno()) as server:
+        _, told = server.communicate(timeout=60)
+    assert server.returncode == 2
+    assert "no SEQPACKET socket" in told
