@@ -2,14 +2,12 @@
 
 import ctypes
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 CLONE_NEWNET: Final = 0x40000000
-_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_TIMERSLACK: Final = 29
 _CLOCK_REALTIME: Final = 0
 _TFD_NONBLOCK: Final = os.O_NONBLOCK
@@ -74,14 +72,6 @@ def new_network() -> int:
 def set_timer_slack(slack_ns: int) -> None:
     """Say how late the kernel may wake this thread to save power; the default is 50 µs."""
     _checked(_libc.prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(slack_ns), 0, 0, 0), "prctl")
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it ends, however it ends."""
-    parent = os.getppid()
-    _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0), "prctl")
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Timer:
