@@ -142,7 +142,7 @@ def _judge_relays(run: Run, spoken: Sequence[Conversation]) -> Check:
             observed[pair].append(each.relays)
             evidence.append(f"{pair}: {each.relays} relays on the way (first frame {each.first_frame})")
     if not observed:
-        return Check("relays", allowed, observed, "INCONCLUSIVE", "no media was followed from end to end")
+        return Check("relays", allowed, None, "INCONCLUSIVE", "no media was followed from end to end")
     wrong = {pair: counts for pair, counts in observed.items() if set(counts) - set(allowed)}
     if wrong:
         pair, counts = next(iter(wrong.items()))
@@ -180,7 +180,7 @@ def _judge_pair(run: Run, spoken: Sequence[Conversation], wanted: tuple[str, str
     evidence += _disagreements(run, spoken)
     if not pairs:
         reason = "no media was followed from end to end"
-        return Check("selected-pair", expected, [], "INCONCLUSIVE", reason, tuple(evidence))
+        return Check("selected-pair", expected, None, "INCONCLUSIVE", reason, tuple(evidence))
     observed = [list(pair) for pair in sorted(pairs)]
     right = sorted(_plain(kind) for kind in wanted)
     wrong = next((pair for pair in pairs if sorted(pair) != right), None)
