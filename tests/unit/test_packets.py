@@ -4,7 +4,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from analysis_samples import (
+from capture_bytes import (
     Tcp,
     attribute,
     channel_data,

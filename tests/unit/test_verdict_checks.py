@@ -16,14 +16,13 @@ from analysis_samples import (
     MEDIA_ER,
     SIGNALING_ER,
     Wire,
-    channel_data,
     leg,
     make_plan,
     make_scenario,
     media_by_er,
     relayed_call,
-    rtp,
 )
+from capture_bytes import channel_data, rtp
 
 from testbed.scenario import ArticleCell, Call
 from testbed.verdict import judge
