@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import shutil
+import sqlite3
 import struct
 import subprocess
 import tempfile
@@ -31,6 +32,9 @@ from agents.sip.transaction import Timing
 from agents.sip.transport import Flow, Network, SocketNetwork
 
 READY_LIMIT_S = 15.0
+SCHEMA = Path("/usr/share/coturn/schema.sql")
+"Tables of coturn's database, as its package brings them."
+DATABASE = "turndb"
 _PROBE_INTERVAL_S = 0.1
 _MAGIC_COOKIE = 0x2112A442
 _BINDING_REQUEST, _BINDING_SUCCESS = 0x0001, 0x0101
@@ -68,7 +72,7 @@ def turnserver_configuration(job: Mapping[str, Any], directory: Path) -> str:
         "no-dynamic-ip-list",
         "no-dynamic-realms",
         "relay-threads=1",
-        f"userdb={directory / 'turndb'}",
+        f"userdb={directory / DATABASE}",
         f"pidfile={directory / 'turnserver.pid'}",
         "log-file=stdout",
         "simple-log",
@@ -79,6 +83,19 @@ def turnserver_configuration(job: Mapping[str, Any], directory: Path) -> str:
 def _listening_addresses(job: Mapping[str, Any]) -> list[str]:
     external = str(job["external_address"])
     return list(dict.fromkeys([external, str(job.get("internal_address") or external)]))
+
+
+def make_database(path: Path) -> None:
+    """Make coturn's database with its tables. Raises EdgeFailure if coturn's package is not whole.
+
+    Left to itself each thread of coturn makes them on its first query, and a query meanwhile finds the database locked:
+    then coturn refuses right credentials with 401, although they need no database (seen with 4.6.1: 2 of 100 clients).
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.executescript("PRAGMA journal_mode=WAL;" + SCHEMA.read_text())
+    except (OSError, sqlite3.Error) as problem:
+        raise EdgeFailure(f"cannot make coturn's database from {SCHEMA} (Debian package coturn): {problem}") from None
 
 
 class TurnServer:
@@ -97,6 +114,7 @@ class TurnServer:
         program = shutil.which("turnserver")
         if program is None:
             raise EdgeFailure("turnserver is not installed (Debian package coturn)")
+        make_database(Path(self._directory.name) / DATABASE)
         path = Path(self._directory.name) / "turnserver.conf"
         path.write_text(self._configuration)
         self._process = await asyncio.create_subprocess_exec(

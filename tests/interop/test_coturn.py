@@ -100,6 +100,19 @@ def test_coturn_gives_the_outer_address_from_both_sides_over_udp_and_tcp_to_whoe
     asyncio.run(scenario())
 
 
+def test_clients_that_ask_at_once_right_after_the_start_are_all_served() -> None:
+    async def scenario() -> None:
+        running = RunningEdge(JOB)
+        assert (await running.line())["type"] == "ready"
+        for _ in range(6):
+            addresses = (EXTERNAL, INTERNAL, EXTERNAL, INTERNAL)
+            relayed = await asyncio.gather(*(allocate(address, UDP_PORT, "udp") for address in addresses))
+            assert relayed == [EXTERNAL] * len(addresses)
+        await running.stop()
+
+    asyncio.run(scenario())
+
+
 def test_the_death_of_coturn_ends_the_edge_with_its_last_words() -> None:
     async def scenario() -> None:
         running = RunningEdge(JOB)
