@@ -72,7 +72,7 @@ class Rig:
             states = await firewalls.collect_evidence(self.network, self._logs)
             evidence.write_json(self._directory / "firewalls.json", states)
         finally:
-            health, counted = await self._stop_processes()
+            health, counted = await self.stop_processes()
         for fault in counted.faults if counted else ():
             self._journal.notice(fault)
         self._journal.close_phase(time.time_ns())
@@ -91,7 +91,7 @@ class Rig:
             "health": {"wire": health.wire if health else None, "agents": loop_lags, "cpu_pressure": pressure},
         })  # fmt: skip
 
-    async def _stop_processes(self) -> tuple[links.LinkHealth | None, capture.CaptureCounters | None]:
+    async def stop_processes(self) -> tuple[links.LinkHealth | None, capture.CaptureCounters | None]:
         """Stop links and capture at once: the kernel takes milliseconds to close a packet socket; they have many."""
 
         async def nothing() -> None:

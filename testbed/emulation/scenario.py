@@ -100,6 +100,7 @@ class Play:
         prompt = await asyncio.create_subprocess_exec(sys.executable, "-P", "-m", "testbed.emulation.prompt", str(plan))
         await prompt.wait()
         await self._hang_up()
+        await self.rig.stop_processes()
 
     async def _start_services(self) -> None:
         jobs = [x for x in self.plan.jobs if x.stage == "service"]
