@@ -21,7 +21,8 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("turnserver") is None, reason="needs turnserver (Debian package coturn)"),
 ]
 
-EXTERNAL, INTERNAL = "127.0.0.17", "127.0.0.18"
+# Loopback addresses of this process alone, so that two test runs at once do not meet.
+EXTERNAL, INTERNAL = (f"127.{net}.{os.getpid() >> 8 & 255}.{os.getpid() % 254 + 1}" for net in (17, 18))
 UDP_PORT, TCP_PORT = 34_780, 34_430
 DEADLINE_S = 30.0
 JOB: dict[str, Any] = {
