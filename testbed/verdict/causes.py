@@ -71,15 +71,15 @@ def explain_loss(run: Run, traffic: LegTraffic) -> Cause:
     """Say why packets that were sent did not go both ways."""
     forward, back = traffic.forward, traffic.back
     if not _arrived(forward):
-        return _end_of(run, forward, back, returning=False)
+        return explain_end(run, forward, back, returning=False)
     if not _arrived(back):
         if back:
-            return _end_of(run, back, forward, returning=True)
+            return explain_end(run, back, forward, returning=True)
         return _unanswered(run, traffic)
     for lost, others, returning in ((forward, back, False), (back, forward, True)):
         mute = [part for part in lost if not part.arrived and part.walk.has_payload]
         if mute and not _arrived(part for part in lost if part.walk.has_payload):
-            return _end_of(run, mute, others, returning=returning)
+            return explain_end(run, mute, others, returning=returning)
     return _unanswered(run, traffic)
 
 
@@ -98,7 +98,7 @@ def _unanswered(run: Run, traffic: LegTraffic) -> Cause:
     return Cause("TIMEOUT", f"{part.nodes[-1]} received {count} packets ({first}) and sent no answer")
 
 
-def _end_of(run: Run, parts: Sequence[Part], others: Sequence[Part], *, returning: bool) -> Cause:
+def explain_end(run: Run, parts: Sequence[Part], others: Sequence[Part], *, returning: bool) -> Cause:
     """Say where the packets of *parts* ended; *others* are those of the other direction."""
     lost = [part for part in parts if not part.arrived]
     dropped = [(drop, part) for part in lost for drop in drops_of(run, part)]

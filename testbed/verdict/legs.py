@@ -12,7 +12,7 @@ from testbed.analysis.network import Direction
 from testbed.analysis.packets import Kind
 from testbed.analysis.run import Run
 from testbed.scenario import Leg, Verdict
-from testbed.verdict.causes import Cause, Disposition, drops_of, explain_loss, explain_silence
+from testbed.verdict.causes import Cause, Disposition, drops_of, explain_end, explain_loss, explain_silence
 
 _NAMED_LINKS: Final = 3
 "How many links a sentence names before it says how many more there are."
@@ -74,6 +74,7 @@ def judge_leg(run: Run, leg: Leg) -> LegJudgement:
     if leg.flow == "media":
         _judge_strays(run, judgement)
         _judge_drops(run, judgement)
+        _judge_loss(run, judgement)
     _judge_crossings(run, judgement)
     _judge_completeness(run, judgement)
     return judgement
@@ -161,6 +162,21 @@ def _judge_drops(run: Run, judgement: LegJudgement) -> None:
     judgement.evidence.append(fault)
     if judgement.disposition == "DELIVERED":
         judgement.disposition = "DENIED_BY_RULE"
+
+
+def _judge_loss(run: Run, judgement: LegJudgement) -> None:
+    """Find a direction in which more packets were lost than arrived: links lose some, a broken route loses the rest."""
+    leg, traffic = judgement.leg, judgement.traffic
+    ways = (
+        (traffic.forward, traffic.back, f"from {leg.from_} to {leg.to}", False),
+        (traffic.back, traffic.forward, f"from {leg.to} to {leg.from_}", True),
+    )
+    for parts, others, which, returning in ways:
+        arrived = sum(part.walk.packets for part in parts if part.arrived)
+        lost = sum(part.walk.packets for part in parts if not part.arrived)
+        if arrived and lost > arrived:
+            cause = explain_end(run, parts, others, returning=returning)
+            _conclude(judgement, cause, f"{lost} of {lost + arrived} packets {which} did not arrive")
 
 
 def _judge_crossings(run: Run, judgement: LegJudgement) -> None:

@@ -178,6 +178,17 @@ def test_media_dropped_in_the_middle_of_a_good_call_fails(tmp_path: Path) -> Non
     assert "fw-er dropped 1 of its packets (rule turn" in judged(wire, tmp_path, MEDIA_ER)["reason"]
 
 
+def test_media_that_mostly_vanishes_after_a_good_start_fails(tmp_path: Path) -> None:
+    for lost, told in ((2, "PASS"), (9, "FAIL")):
+        wire = media(5)
+        for sequence in range(lost):
+            wire.carry(BY_ER[:4], HOME, RELAY, channel_data(rtp(50 + sequence)), nat={"fw-er": (POOL, RELAY)})
+        (leg_,) = judged(wire, tmp_path / told, MEDIA_ER)["legs"]
+        assert leg_["verdict"] == told
+    assert leg_["disposition"] == "NO_ROUTE"
+    assert "9 of 14 packets from alice to online-edge did not arrive, NO_ROUTE: last seen on er" in leg_["reason"]
+
+
 def test_a_reverse_path_filter_is_told_from_a_rule(tmp_path: Path) -> None:
     wire = Wire()
     for sequence in range(3):
