@@ -148,7 +148,10 @@ def wait_until(fact: Callable[[], bool], *, within_s: float) -> bool:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def descendants(process: subprocess.Popen[str], *names: str) -> list[psutil.Process]:
