@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from testbed.verdict import judge
 
 from testbed import run
-from testbed.reader import read_spec
 from testbed.scenario import Control
+from testbed.spec.reader import read_spec
+from testbed.verdict import judge
 
 from .conftest import Judged, online, online_controls
 

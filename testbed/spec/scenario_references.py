@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from testbed.faults import Fault, Key, suggest
-from testbed.references import name_faults
 from testbed.scenario import Call, Party, Scenario
+from testbed.spec.faults import Fault, Key, suggest
+from testbed.spec.references import name_faults
 from testbed.topology import Topology
 
 CANDIDATE_TYPES = ("host", "srflx", "prflx", "relay")
