@@ -94,7 +94,8 @@ def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fau
 
 def _leg_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
     roles = roles_of(topology)
-    named = {*scenario.parties, *roles, *topology.nodes}
+    switches = {node for node, table in topology.nodes.items() if table.kind == "switch"}
+    named = {*scenario.parties, *roles, *topology.nodes} - (switches - {*scenario.parties})
     kinds = {segment.kind for segment in topology.segments.values()}
     for index, leg in enumerate(scenario.legs):
         key: Key = ("legs", index)
