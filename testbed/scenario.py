@@ -40,6 +40,45 @@ class Call(Table):
     bundled: bool = True
 
 
+Disposition = Literal[
+    "DELIVERED",
+    "DENIED_BY_RULE",
+    "NO_SESSION_ON_RETURN",
+    "HALF_SEEN_FLOW",
+    "REVERSE_PATH_FILTER",
+    "NO_ROUTE",
+    "NAT_MISMATCH",
+    "TURN_REFUSED",
+    "TIMEOUT",
+    "CAPTURE_INCOMPLETE",
+    "NEVER_SENT",
+]
+"What became of a leg's packets."
+
+
+class Death(Table):
+    """How a leg must fail: the row is reproduced when its packets die exactly so, and only then."""
+
+    disposition: Literal[
+        "DENIED_BY_RULE", "NO_SESSION_ON_RETURN", "HALF_SEEN_FLOW", "REVERSE_PATH_FILTER", "NEVER_SENT"
+    ]
+    "NEVER_SENT: nothing of the leg is sent, because another leg died."
+    at: NodeName | None = None
+    "Firewall that drops the packets."
+    rule: str | None = None
+    "Its rule; None where no rule sees them (reverse-path filter)."
+    state: Literal["INVALID", "NEW"] | None = None
+    "What connection tracking there makes of a dropped packet; None where no rule sees it."
+    forward: tuple[SegmentKind, ...] = ()
+    "Kinds of segment, in order, that the packets of the leg's `from` cross, up to where they end."
+    return_: tuple[SegmentKind, ...] = Field(default=(), alias="return")
+    "Likewise those that answer them."
+    symptom: str | None = None
+    "Regular expression for what an agent says of the failure; judged where events.jsonl is there."
+    symptom_of: Name | None = None
+    "Party whose agent says it; None: the leg's `from`."
+
+
 class Leg(Table):
     """One application-layer hop of one flow, and the kinds of segment its packets must and must never cross."""
 
@@ -49,6 +88,8 @@ class Leg(Table):
     to: str
     crosses: tuple[SegmentKind, ...]
     never: tuple[SegmentKind, ...] = ()
+    dies: Death | None = None
+    "How the leg must fail; then `crosses` and `never` hold where a remedy cures it."
 
 
 class ArticleCell(Table):
@@ -74,6 +115,14 @@ class Control(Change):
     "Regular expression that the verdict's reason must match, so that it is red for the right reason."
 
 
+class Remedy(Table):
+    """What a scenario that cures another one changes."""
+
+    kind: Literal["microsoft", "extra"]
+    "Documented by Microsoft, or beyond that: it works, and is ours."
+    why: str
+
+
 class Scenario(Table):
     """One row of the catalogue, or a user's own."""
 
@@ -91,6 +140,10 @@ class Scenario(Table):
     "Allowed numbers of TURN relays between the two ends of the media; empty where the row does not say."
     selected_pair: tuple[str, str] | None = None
     "Required candidate types of the selected pair."
+    extends: str | None = None
+    """Id of the scenario whose document this file's is laid over: keys replace, `changes` are appended, and its
+    controls are left out. With `remedy`, no leg dies any more."""
+    remedy: Remedy | None = None
     changes: tuple[Change, ...] = ()
     controls: dict[Name, Control] = {}
     sip_t1: Duration = 500_000_000

@@ -33,7 +33,7 @@ from testbed.topology import Document, Topology
 
 TOPOLOGY_TABLES = frozenset(Topology.model_fields) - {"name", "title"}
 "First parts of the keys that change the topology."
-SCENARIO_TABLES = frozenset(Scenario.model_fields) - {"id", "row", "table", "changes", "controls"}
+SCENARIO_TABLES = frozenset(Scenario.model_fields) - {"id", "row", "table", "extends", "changes", "controls"}
 "First parts of the keys that change the scenario."
 _BARE_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._%/:@+-]*")
 

@@ -28,6 +28,17 @@ def scenario_id(path: Path) -> str:
     return parts[-1]
 
 
+def find_base(slug: str, scenario_path: Path) -> Path:
+    """Return the file of the scenario that another one extends, below the same directory scenarios."""
+    above = (parent for parent in scenario_path.resolve().parents if parent.name == "scenarios")
+    directory = next(above, root() / "scenarios")
+    file = directory / f"{slug}.toml"
+    if not file.is_file() or file.resolve() == scenario_path.resolve():
+        there = [scenario_id(other) for other in directory.rglob("*.toml")]
+        raise SpecError(path_source(scenario_path), "extends", f"no other scenario {slug!r}; {suggest(slug, there)}")
+    return file
+
+
 def find_topology(name: str, scenario_path: Path) -> Path:
     """Return the assembly *name*: in a topologies/ above the scenario, else at the root; raise SpecError."""
     places = [parent / "topologies" for parent in scenario_path.resolve().parents]

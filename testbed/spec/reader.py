@@ -14,7 +14,7 @@ from testbed.scenario import Change, Scenario
 from testbed.spec import Spec
 from testbed.spec.change import Edit, apply_edits, edits_of
 from testbed.spec.faults import Fault, Sources, path_source, raise_faults, schema_faults, suggest, validate
-from testbed.spec.places import find_topology, scenario_id
+from testbed.spec.places import find_base, find_topology, scenario_id
 from testbed.spec.references import topology_faults
 from testbed.spec.scenario_references import scenario_faults
 from testbed.spec.toml import read_document
@@ -74,7 +74,20 @@ def _scenario_document(path: Path) -> Document:
     slug = scenario_id(path)
     if document.setdefault("id", slug) != slug:
         raise SpecError(path_source(path), "id", f"must be {slug!r}, as the file's place says, not {document['id']!r}")
-    return document
+    return _extended(path, document) if "extends" in document else document
+
+
+def _extended(path: Path, document: Document) -> Document:
+    """Lay *document* over that of the scenario it extends; where it is a remedy, no leg dies any more."""
+    base_path = find_base(str(document["extends"]), path)
+    base = read_document(base_path)
+    if "extends" in base:
+        raise SpecError(path_source(path), "extends", f"{document['extends']!r} extends another scenario itself")
+    merged = {key: value for key, value in base.items() if key not in ("id", "controls")} | document
+    merged["changes"] = [*base.get("changes", []), *document.get("changes", [])]
+    if "remedy" in document and "legs" not in document:
+        merged["legs"] = [{key: value for key, value in leg.items() if key != "dies"} for leg in base.get("legs", [])]
+    return merged
 
 
 def _valid_scenario(document: Document, sources: Sources) -> Scenario:

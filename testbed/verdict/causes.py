@@ -6,7 +6,7 @@ filter, a missing route, a relay that refuses, a peer that is silent, and packet
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from testbed.analysis.drops import Drop
 from testbed.analysis.legs import LegTraffic, Part, find_traffic
@@ -14,21 +14,8 @@ from testbed.analysis.messages import ALLOCATE, METHODS, StunMessage, Unreachabl
 from testbed.analysis.packets import Kind
 from testbed.analysis.paths import Walk
 from testbed.analysis.run import Run
-from testbed.scenario import Leg
+from testbed.scenario import Disposition, Leg
 
-Disposition = Literal[
-    "DELIVERED",
-    "DENIED_BY_RULE",
-    "NO_SESSION_ON_RETURN",
-    "HALF_SEEN_FLOW",
-    "REVERSE_PATH_FILTER",
-    "NO_ROUTE",
-    "NAT_MISMATCH",
-    "TURN_REFUSED",
-    "TIMEOUT",
-    "CAPTURE_INCOMPLETE",
-    "NEVER_SENT",
-]
 _ATTEMPTS: Final = frozenset({Kind.STUN, Kind.DTLS, Kind.TCP, Kind.TURN_INDICATION, Kind.CHANNEL_DATA})
 "What a party sends before its media flows: TURN requests, ICE checks, DTLS handshakes, TCP connections to a relay."
 _PORT_UNREACHABLE: Final = 3
@@ -54,8 +41,7 @@ def explain_silence(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
     """Say why nothing of *leg* was seen: what the party tried instead, and where that ended."""
     walks = run.walks.walks
     if leg.flow == "media":
-        attempts = [walk for walk in walks if walk.kind in _ATTEMPTS]
-        tried = find_traffic(leg.model_copy(update={"flow": "signaling"}), run.network, attempts)
+        tried = attempts_at(run, leg)
         if tried.forward:
             return _explain_attempt(run, tried)
     sip = _signaling_of(run, traffic.sources, [walk for walk in walks if walk.kind == Kind.SIP], leg)
@@ -65,6 +51,12 @@ def explain_silence(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
     if unseen:
         return Cause("CAPTURE_INCOMPLETE", f"capture of link {unseen[0]} {run.incomplete[unseen[0]]}")
     return Cause("NEVER_SENT", f"{leg.from_} sent nothing: no {leg.flow}, no attempt at it")
+
+
+def attempts_at(run: Run, leg: Leg) -> LegTraffic:
+    """Return what was sent between the ends of a media leg before any media: TURN requests, checks, handshakes."""
+    attempts = [walk for walk in run.walks.walks if walk.kind in _ATTEMPTS]
+    return find_traffic(leg.model_copy(update={"flow": "signaling"}), run.network, attempts)
 
 
 def explain_loss(run: Run, traffic: LegTraffic) -> Cause:

@@ -7,9 +7,11 @@ from typing import Any, Final
 from testbed.analysis.run import Run, read_run
 from testbed.errors import TestbedError
 from testbed.scenario import Verdict
+from testbed.verdict.accounting import judge_accounting
 from testbed.verdict.checks import Check, judge_checks
+from testbed.verdict.deaths import judge_death
 from testbed.verdict.health import judge_health
-from testbed.verdict.legs import LegJudgement, describe_leg, judge_leg
+from testbed.verdict.legs import LegJudgement, compare_prediction, describe_leg, judge_leg, observed_ways
 
 FORMAT: Final = 1
 _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
@@ -36,8 +38,11 @@ def write_verdict(directory: Path) -> dict[str, Any]:
 
 def judge_run(run: Run) -> dict[str, Any]:
     """Return verdict.json of *run*."""
-    legs = [judge_leg(run, leg) for leg in run.scenario.legs]
-    checks = judge_checks(run)
+    legs = [judge_death(run, leg) if leg.dies else judge_leg(run, leg) for leg in run.scenario.legs]
+    dies = any(leg.dies for leg in run.scenario.legs)
+    # Where a leg is meant to die its call fails: who hears whom is then no question.
+    checks = [judge_accounting(run)] if dies else judge_checks(run)
+    checks.append(_judge_prediction(run, legs))
     verdict, reason = _overall(legs, checks)
     return {
         "format": FORMAT,
@@ -62,6 +67,22 @@ def _overall(legs: list[LegJudgement], checks: list[Check]) -> tuple[Verdict, st
         if found := next((reason for each, reason in parts if each == verdict), None):
             return verdict, found
     return "PASS", f"{len(legs)} legs and {len(checks)} checks are as expected"
+
+
+def _judge_prediction(run: Run, legs: list[LegJudgement]) -> Check:
+    """Judge whether every leg went, and ended, as was predicted before anything started."""
+    told = {judged.title: compare_prediction(run, judged) for judged in legs}
+    observed = {title: each["agrees"] for title, each in told.items() if each is not None}
+    expected = "every leg goes and ends as predicted"
+    wrong = [title for title, agrees in observed.items() if agrees is False]
+    if not wrong:
+        return Check("prediction", expected, observed, "PASS", "no leg went or ended otherwise than predicted")
+    judged = next(each for each in legs if each.title == wrong[0])
+    ways, path = observed_ways(judged), told[wrong[0]] or {}
+    seen = ", ".join(f"{way} {' '.join(ways[way]) or 'nothing'}" for way in ("forward", "return"))
+    ends = f"{path['forward_end']} and {path['return_end']}"
+    reason = f"{wrong[0]} went otherwise than predicted ({ends}); seen: {judged.disposition}, {seen}"
+    return Check("prediction", expected, observed, "FAIL", reason, tuple(wrong))
 
 
 def _article(run: Run, legs: list[LegJudgement]) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from testbed.analysis.legs import MEDIA, LegTraffic, Part, find_traffic
 from testbed.analysis.network import Direction
 from testbed.analysis.packets import Kind
 from testbed.analysis.run import Run
-from testbed.scenario import Leg, Verdict
-from testbed.verdict.causes import Cause, Disposition, drops_of, explain_end, explain_loss, explain_silence
+from testbed.scenario import Disposition, Leg, Verdict
+from testbed.verdict.causes import Cause, drops_of, explain_end, explain_loss, explain_silence
 
+Ways = dict[str, tuple[str, ...]]
+"""Under "forward" and "return" the links in the order of travel."""
 _NAMED_LINKS: Final = 3
 "How many links a sentence names before it says how many more there are."
 
@@ -30,6 +32,12 @@ class LegJudgement:
     "What the captures cannot prove."
     evidence: list[str] = field(default_factory=list)
     disposition: Disposition = "DELIVERED"
+    ways: Ways | None = None
+    "The ways of a leg that died; None: those of most packets."
+    story: str = ""
+    "How a leg died that was to die."
+    end: tuple[bool, str] | None = None
+    "Of a leg that died: whether on the return way, and how it ended, as a prediction writes it."
 
     @property
     def verdict(self) -> Verdict:
@@ -45,7 +53,7 @@ class LegJudgement:
     def reason(self) -> str:
         """Return the weightiest finding in one sentence."""
         found = self.faults or self.doubts
-        return f"{self.title}: {found[0]}" if found else f"{self.title}: as expected"
+        return f"{self.title}: {found[0]}" if found else f"{self.title}: {self.story or 'as expected'}"
 
 
 def leg_traffic(run: Run, leg: Leg) -> LegTraffic:
@@ -236,19 +244,20 @@ def describe_leg(run: Run, judgement: LegJudgement) -> dict[str, Any]:
     """Return the leg's entry of verdict.json."""
     leg = judgement.leg
     links = _observed_links(judgement.traffic)
-    ways = {"forward": _main_way(judgement.traffic.forward), "return": _main_way(judgement.traffic.back)}
+    ways = observed_ways(judgement)
+    dies = {"dies": leg.dies.model_dump(mode="json", by_alias=True, exclude_none=True)} if leg.dies else {}
     return {
         "flow": leg.flow,
         "from": leg.from_,
         "to": leg.to,
-        "expected": {"crosses": list(leg.crosses), "never": list(leg.never)},
+        "expected": {"crosses": list(leg.crosses), "never": list(leg.never), **dies},
         "observed": {
             "segments": list(dict.fromkeys(run.network.links[row["link"]].segment_kind for row in links)),
             "links": links,
             "forward": list(ways["forward"]),
             "return": list(ways["return"]),
         },
-        "predicted": _predicted(run, leg, ways),
+        "predicted": compare_prediction(run, judgement),
         "disposition": judgement.disposition,
         "verdict": judgement.verdict,
         "reason": judgement.reason,
@@ -291,18 +300,37 @@ def _weight(part: Part) -> tuple[bool, int]:
     return not part.arrived, -part.walk.packets
 
 
-def _predicted(run: Run, leg: Leg, ways: dict[str, tuple[str, ...]]) -> dict[str, Any] | None:
-    """Return the plan's prediction for *leg*, and whether the packets did so (None where nothing was seen)."""
+def observed_ways(judgement: LegJudgement) -> Ways:
+    """Return the links by which the leg's packets went, forward and return."""
+    traffic = judgement.traffic
+    return judgement.ways or {"forward": _main_way(traffic.forward), "return": _main_way(traffic.back)}
+
+
+def compare_prediction(run: Run, judgement: LegJudgement) -> dict[str, Any] | None:
+    """Return the plan's prediction for a leg, and whether its packets did so.
+
+    `agrees` is null where nothing was seen, the predictor says that it cannot tell, or a link that either names was not
+    captured completely.
+    """
+    leg = judgement.leg
     key = (leg.flow, leg.from_, leg.to)
     told = next((p for p in run.plan.predicted if (p.flow, p.from_, p.to) == key), None)
     if told is None:
         return None
-    seen = bool(ways["forward"] or ways["return"])
+    ways = observed_ways(judgement)
+    agrees: bool | None = (told.forward, told.return_) == (ways["forward"], ways["return"])
+    if judgement.end is not None:
+        is_return, end = judgement.end
+        agrees = agrees and end == (told.return_end if is_return else told.forward_end)
+    named = {*told.forward, *told.return_, *ways["forward"], *ways["return"]}
+    unknown = "UNKNOWN" in (told.forward_end, told.return_end) or bool(named & set(run.incomplete))
+    if not (ways["forward"] or ways["return"]) or (unknown and not agrees):
+        agrees = None
     return {
         "forward": list(told.forward),
         "return": list(told.return_),
         "forward_end": told.forward_end,
         "return_end": told.return_end,
         "note": told.note,
-        "agrees": (told.forward, told.return_) == (ways["forward"], ways["return"]) if seen else None,
+        "agrees": agrees,
     }

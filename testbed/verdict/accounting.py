@@ -1,0 +1,80 @@
+"""The kernel's evidence against the captures': what came to a firewall and did not leave, and what it says it dropped."""
+
+from collections import Counter
+from typing import Any
+
+from testbed.analysis.packets import TCP, UDP
+from testbed.analysis.run import Run
+from testbed.analysis.tracking import counted_drops
+from testbed.verdict.checks import Check
+
+_BGP_PORT = 179
+
+
+def judge_accounting(run: Run) -> Check:
+    """Judge whether, for every firewall, captures, log, counters and connection tracking tell the same of its drops."""
+    expected = "packets that came and did not leave = packets that rules and reverse-path filter counted"
+    observed: dict[str, dict[str, Any]] = {}
+    faults: list[str] = []
+    doubts: list[str] = []
+    evidence: list[str] = []
+    for node in run.plan.nodes:
+        if node.iptables is None:
+            continue
+        account = _account(run, node.name)
+        if not any(account.values()):
+            continue
+        observed[node.name] = account
+        doubt = _doubt(run, node.name)
+        for problem in _differences(node.name, account):
+            (doubts if doubt else faults).append(f"{problem}{doubt}")
+        evidence.append(f"{node.name}: " + ", ".join(f"{key} {value}" for key, value in account.items()))
+    told = tuple(evidence)
+    if faults:
+        return Check("accounting", expected, observed, "FAIL", faults[0], (*faults, *told))
+    if doubts:
+        return Check("accounting", expected, observed, "INCONCLUSIVE", doubts[0], (*doubts, *told))
+    return Check(
+        "accounting", expected, observed, "PASS", "captures, log and counters tell the same of every drop", told
+    )
+
+
+def _account(run: Run, firewall: str) -> dict[str, Any]:
+    told = run.firewalls.get(firewall, {})
+    drops = [drop for drop in run.drops if drop.firewall == firewall]
+    # Walks are of UDP and TCP without BGP; what else was dropped is counted apart.
+    followed = [d for d in drops if d.protocol in (TCP, UDP) and _BGP_PORT not in (d.source_port, d.destination_port)]
+    return {
+        # Frames on the last hop: copies of one packet that overlap in time (a SYN-ACK sent again) are one walk.
+        "vanished": sum(walk.steps[-1].packets for walk in run.walks.walks if walk.nodes[-1] == firewall),
+        "logged": len(followed),
+        "logged_besides": len(drops) - len(followed),
+        "counted": counted_drops(told),
+        "logged_by_rule": dict(Counter(drop.rule for drop in drops)),
+        "conntrack_invalid": (told.get("stats") or {}).get("invalid", 0),
+        "reverse_path_filter": told.get("reverse_path_filter_drops") or 0,
+    }
+
+
+def _differences(name: str, account: dict[str, Any]) -> list[str]:
+    found = []
+    if account["counted"] != account["logged_by_rule"]:
+        found.append(f"{name}: rules counted {account['counted']}, the log has {account['logged_by_rule']}")
+    explained = account["logged"] + account["reverse_path_filter"]
+    if account["vanished"] != explained:
+        what = f"{account['logged']} by rules and {account['reverse_path_filter']} by its reverse-path filter"
+        found.append(f"{name}: {account['vanished']} packets came and did not leave, it dropped {what}")
+    invalid = account["logged_by_rule"].get("invalid", 0)
+    if account["conntrack_invalid"] < invalid:
+        found.append(f"{name}: {invalid} packets dropped as INVALID, conntrack counted {account['conntrack_invalid']}")
+    return found
+
+
+def _doubt(run: Run, firewall: str) -> str:
+    """Return why the captures around *firewall* cannot be trusted to count, or nothing."""
+    for link in run.plan.links:
+        if firewall in (link.a.node, link.b.node) and link.name in run.incomplete:
+            return f" (capture of link {link.name} {run.incomplete[link.name]})"
+    if firewall in run.drop_log_gaps:
+        return f" (log of drops of {firewall} {run.drop_log_gaps[firewall]})"
+    return ""
