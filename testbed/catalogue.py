@@ -1,20 +1,24 @@
 """The catalogue: what scenarios there are, and which files a command line means."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 from rich.table import Table
 from rich.text import Text
 
 from testbed.errors import UsageError
-from testbed.scenario import Scenario
+from testbed.scenario import Change, Scenario
+from testbed.spec.change import parse_change
 from testbed.spec.faults import suggest
 from testbed.spec.places import root, scenario_id
-from testbed.spec.reader import read_scenario
+from testbed.spec.reader import read_scenario, read_spec, read_topology
 from testbed.spec.toml import read_document
+from testbed.topology import Topology
 
+USUAL_TOPOLOGY: Final = "office365"
 TABLES: tuple[str, ...] = get_args(Scenario.model_fields["table"].annotation)
 "What `--table` may name."
 
@@ -31,6 +35,8 @@ class CatalogueEntry:
     article: dict[str, dict[str, str]]
     "Flow kind to party to what the article's table prints."
     controls: tuple[str, ...]
+    remedy: str | None
+    'Whose remedy it shows, "microsoft" or "extra"; None for what is no remedy.'
     path: Path
 
     def as_json(self) -> dict[str, object]:
@@ -42,6 +48,7 @@ class CatalogueEntry:
             "title": self.title,
             "article": self.article,
             "controls": list(self.controls),
+            "remedy": self.remedy,
         }
 
 
@@ -65,6 +72,7 @@ def _entry(path: Path) -> CatalogueEntry:
         title=scenario.title,
         article=scenario.article.model_dump(exclude_defaults=True),
         controls=tuple(scenario.controls),
+        remedy=scenario.remedy.kind if scenario.remedy else None,
         path=path,
     )
 
@@ -85,6 +93,58 @@ def find_spec(name: str, at: Path | None = None) -> Path:
     """Return the scenario or topology file that *name* means: a path, or the id of either; raise UsageError."""
     topology = (at or root()) / "topologies" / f"{name}.toml"
     return topology if topology.is_file() else find_scenario(name, at)
+
+
+def parse_changes(texts: Sequence[str], at: Path | None = None) -> list[Change]:
+    """Return the changes that `--change` arguments ask for; one may be the name of a scenario that makes changes.
+
+    What is taken of a scenario is what causes it: its changes, and its topology where that is not the usual one.
+    Raises SpecError, UsageError.
+    """
+    known = {scenario_id(path): path for path in scenario_paths(at)}
+    changes: list[Change] = []
+    for text in texts:
+        if text not in known:
+            changes.append(parse_change(text))
+            continue
+        case = read_scenario(known[text])
+        if not case.changes:
+            raise UsageError(f"--change {text}: that scenario changes nothing")
+        if case.topology != USUAL_TOPOLOGY:
+            changes.append(Change(set={"topology": case.topology}))
+        changes += case.changes
+    return changes
+
+
+def read_subject(name: str, changes: Sequence[str] = (), at: Path | None = None) -> tuple[Topology, list[str]]:
+    """Return the topology that a topology, a scenario or a run's directory is about, and what that run saw die.
+
+    Raises SpecError, UsageError.
+    """
+    directory = Path(name)
+    if (directory / "manifest.json").is_file():
+        if changes:
+            raise UsageError("a run that is over cannot be changed; give --change with its scenario")
+        return _topology_of_run(directory), _deaths_of_run(directory)
+    path = find_spec(name, at)
+    made = tuple(parse_changes(changes, at))
+    return (read_topology(path, made) if is_topology(path) else read_spec(path, made).topology), []
+
+
+def _topology_of_run(directory: Path) -> Topology:
+    try:
+        return Topology.model_validate(json.loads((directory / "manifest.json").read_text())["topology"])
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"{directory / 'manifest.json'}: holds no topology: {error}") from None
+
+
+def _deaths_of_run(directory: Path) -> list[str]:
+    verdict = directory / "verdict.json"
+    if not verdict.is_file():
+        return ["", f"{directory} has no verdict.json; `testbed analyse` writes it"]
+    legs = json.loads(verdict.read_text()).get("legs", [])
+    died = [leg for leg in legs if leg["disposition"] not in ("DELIVERED", "NEVER_SENT", "CAPTURE_INCOMPLETE")]
+    return ["", "Seen in this run:", *([f"  {leg['reason']}" for leg in died] or ["  no leg died"])]
 
 
 def is_topology(path: Path) -> bool:
@@ -118,7 +178,8 @@ def catalogue_table(entries: Sequence[CatalogueEntry]) -> Table:
     table.add_column("Controls", justify="right")
     for entry in entries:
         article = "\n".join(f"{flow}: {_cell(cells)}" for flow, cells in entry.article.items())
-        scenario = Text(f"{entry.scenario}\n{entry.title}")
+        beyond = " (beyond Microsoft's remedies)" if entry.remedy == "extra" else ""
+        scenario = Text(f"{entry.scenario}\n{entry.title}{beyond}")
         table.add_row(Text(entry.row), scenario, Text(article), str(len(entry.controls)))
     return table
 

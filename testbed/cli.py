@@ -12,13 +12,12 @@ from rich.live import Live
 
 from testbed import catalogue, run
 from testbed.errors import TestbedError, UsageError
-from testbed.plan import make_plan
+from testbed.plan import diagnosis, diagnosis_text, make_plan
 from testbed.plan.prediction import explain_lines
 from testbed.plan.text import plan_lines
 from testbed.progress import Board
 from testbed.report import write_report
 from testbed.report.summary import summary_rows, summary_table
-from testbed.spec.change import parse_change
 from testbed.spec.reader import Spec, check_controls, read_spec, read_topology
 from testbed.units import parse_duration_ns
 
@@ -35,7 +34,9 @@ TableName = Literal["online", "hybrid", "cloud-connector", "prose", "rules", "as
 Scenarios = Annotated[list[str] | None, typer.Argument(help="Scenarios by name (online/p2p-external) or file.")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--change", help="A change: a TOML file, 'links.x.up=false', or '-firewalls.fw-er.rules.turn'."),
+    typer.Option(
+        "--change", help="A change: TOML file, 'links.x.up=false', '-firewalls.fw-er.rules.turn', or a scenario."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Duration = Annotated[str, typer.Option(help="How long media flows in each call.")]
@@ -95,8 +96,23 @@ def explain(scenario: str, change: Changes = None, as_json: AsJson = False) -> N
     out.print("\n".join(explain_lines(plan)), markup=False)
 
 
+@app.command()
+def diagnose(
+    target: Annotated[str, typer.Argument(help="A topology, a scenario, or the directory of a scenario's run.")],
+    change: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find asymmetric routes: every pair of client and service, both ways, what dies where, and what would mend it."""
+    topology, seen = catalogue.read_subject(target, change or [])
+    found = diagnosis.diagnose(topology)
+    if as_json:
+        _print_json(diagnosis_text.as_json(found, topology))
+        return
+    out.print("\n".join([*diagnosis_text.diagnosis_lines(found, topology), *seen]), markup=False)
+
+
 def _spec(scenario: str, changes: list[str] | None) -> Spec:
-    return read_spec(catalogue.find_scenario(scenario), tuple(parse_change(text) for text in changes or []))
+    return read_spec(catalogue.find_scenario(scenario), tuple(catalogue.parse_changes(changes or [])))
 
 
 @app.command("run")
@@ -118,7 +134,7 @@ def run_command(
     Exit status: 0 all PASS; 1 a FAIL; 2 bad file or usage; 3 an INCONCLUSIVE; 4 the rig broke. The worst wins.
     """
     paths = catalogue.choose(scenarios or [], everything=all_scenarios, table=table)
-    items = run.read_items(paths, [parse_change(text) for text in change or []])
+    items = run.read_items(paths, catalogue.parse_changes(change or []))
     options = run.Options(
         results=results,
         duration_ns=_duration_ns(duration),

@@ -71,7 +71,8 @@ def topology_schema() -> Schema:
 def scenario_schema() -> Schema:
     """Return the JSON Schema of a file below scenarios/."""
     schema = _schema_of(Scenario, "Scenario file")
-    schema["required"].remove("id")  # the file's place says it
+    required = [name for name in schema.pop("required") if name != "id"]  # the file's place says it
+    schema |= {"if": {"required": ["extends"]}, "else": {"required": required}}
     return schema
 
 

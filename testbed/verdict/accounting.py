@@ -1,4 +1,4 @@
-"""The kernel's evidence against the captures': what came to a firewall and did not leave, and what it says it dropped."""
+"""The kernel's evidence against the captures': what came to a firewall and did not leave, and what it dropped."""
 
 from collections import Counter
 from typing import Any

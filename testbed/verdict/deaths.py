@@ -99,10 +99,6 @@ def _observe(run: Run, traffic: LegTraffic) -> DeathSeen:
     lost = [part for part in ways[is_return] if not part.arrived]
     # An ICE check to a private address, for one, is lost as well, and is no part of this.
     dying = tuple(part for part in lost if drops_of(run, part)) or tuple(lost)
-    elsewhere = Counter[str]()
-    for part in lost:
-        if part not in dying:
-            elsewhere[part.nodes[-1]] += part.walk.packets
     passing = tuple(part for part in ways[not is_return] if part.arrived)
     cause = explain_loss(run, traffic)
     by_frame = {drop.frame: drop for part in dying for drop in drops_of(run, part)}
@@ -111,9 +107,10 @@ def _observe(run: Run, traffic: LegTraffic) -> DeathSeen:
         return DeathSeen(cause.disposition, "", None, None, is_return, (), passing, (), None, {}, cause.text)
     first = drops[0] if drops else None
     entry = _entry(run, first) if first else None
+    at = first.firewall if first else _main(dying).nodes[-1]
     return DeathSeen(
         disposition=cause.disposition,
-        at=first.firewall if first else _main(dying).nodes[-1],
+        at=at,
         rule=first.rule if first else None,
         state=state_of(first, entry) if first else None,
         is_return=is_return,
@@ -121,9 +118,23 @@ def _observe(run: Run, traffic: LegTraffic) -> DeathSeen:
         passing=passing,
         drops=drops,
         entry=entry,
-        elsewhere=dict(elsewhere),
+        elsewhere=_ended(lost, at),
         text=cause.text,
     )
+
+
+def _ended(lost: Sequence[Part], at: str) -> dict[str, int]:
+    """Return how many packets of *lost* ended at which node other than *at*.
+
+    Counted by frames in and out: of copies of one packet that overlap in time one walk has another's last hops.
+    """
+    balance = Counter[str]()
+    for part in lost:
+        for place, step in enumerate(part.steps):
+            balance[step.hop.target] += step.packets
+            if place:
+                balance[step.hop.source] -= step.packets
+    return {node: count for node, count in balance.items() if count > 0 and node != at}
 
 
 def _entry(run: Run, drop: Drop) -> Entry | None:

@@ -10,8 +10,9 @@ from testbed.scenario import Verdict
 from testbed.verdict.accounting import judge_accounting
 from testbed.verdict.checks import Check, judge_checks
 from testbed.verdict.deaths import judge_death
+from testbed.verdict.description import compare_prediction, describe_leg, observed_ways
 from testbed.verdict.health import judge_health
-from testbed.verdict.legs import LegJudgement, compare_prediction, describe_leg, judge_leg, observed_ways
+from testbed.verdict.legs import LegJudgement, judge_leg
 
 FORMAT: Final = 1
 _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")

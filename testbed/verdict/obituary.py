@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 from testbed.analysis.packets import ACK, SYN, TCP, Kind
 from testbed.analysis.paths import Step
 from testbed.analysis.run import Run
+from testbed.analysis.tracking import counted_drops
 from testbed.scenario import Leg
 
 if TYPE_CHECKING:
@@ -29,6 +30,13 @@ def sentence(run: Run, leg: Leg, seen: "DeathSeen") -> str:
         packets = "packet" if count == 1 else "packets"
         parts.append(
             f"dropped by rule '{seen.rule}' ({count} {packets}, first in dropped.pcapng frame {first_drop.frame})"
+        )
+    elif seen.disposition == "REVERSE_PATH_FILTER":
+        told = run.firewalls.get(seen.at, {})
+        rules = counted_drops(told) or "none"
+        parts.append(
+            f"dropped by its reverse-path filter (IPReversePathFilter {told.get('reverse_path_filter_drops')});"
+            f" packets dropped by its rules: {rules}"
         )
     else:
         parts.append(seen.text)

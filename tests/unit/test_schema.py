@@ -39,7 +39,9 @@ def faults(value: Any, schema: dict[str, Any], whole: dict[str, Any], at: str = 
         for place, (one, below) in enumerate(zip(value, items, strict=False)):
             yield from faults(one, below, whole, f"{at}.{place}")
     if isinstance(value, dict):
-        yield from (f"{at}: {name} is missing" for name in schema.get("required", ()) if name not in value)
+        branch = schema.get("else", {}) if set(schema.get("if", {}).get("required", ())) - value.keys() else {}
+        required = [*schema.get("required", ()), *branch.get("required", ())]
+        yield from (f"{at}: {name} is missing" for name in required if name not in value)
         for name, one in value.items():
             yield from _field_faults(name, one, schema, whole, f"{at}.{name}")
 
