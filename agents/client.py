@@ -4,10 +4,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
-from agents import tone
+from agents import g711, tone
 from agents.call import Call, CallEnded, Milestones, cause_of, take, tones_of
 from agents.media import MediaSession
 from agents.pace import FrameClock, LoopLag
+from agents.plain import PlainSession
 from agents.process import Commands, Message, Say, one_line
 from agents.relaying import RelayAccess, Side
 from agents.sip.errors import SipError
@@ -37,6 +38,8 @@ class Settings:
     tones_hz: dict[str, int]
     "Who plays which tone, for the result to name whom we heard."
     is_guest: bool
+    uses_ice: bool
+    "Else plain RTP, without a relay."
 
     @classmethod
     def from_job(cls, job: Message) -> Self:
@@ -57,6 +60,7 @@ class Settings:
                 tone_hz=int(job["tone_hz"]),
                 tones_hz=tones_of(job),
                 is_guest=bool(job.get("guest", False)),
+                uses_ice=bool(job.get("ice", True)),
             )
         except KeyError as missing:
             raise ValueError(f"a client's job needs the key {missing}") from None
@@ -122,19 +126,33 @@ class Client:
         self._calls.append(call)
         return call
 
-    async def _open_media(self, call: Call, *, conference: str = "", bundled: bool = True) -> MediaSession:
+    async def _open_media(
+        self, call: Call, *, conference: str = "", bundled: bool = True
+    ) -> MediaSession | PlainSession:
+        if not self._settings.uses_ice:
+            plain = PlainSession(
+                self._settings.address,
+                clock=self._clock,
+                source=self._source,
+                sink=lambda payload: call.listener.hear(g711.decode(payload)),
+            )
+            call.session = plain
+            return plain
         relay = await self._relay.server(conference) if self._settings.uses_relay else None
         call.relay_failure = self._relay.failure
-        frames = self._tone
-        call.session = MediaSession(
+        session = MediaSession(
             clock=self._clock,
-            source=lambda frame: frames[frame % len(frames)],
+            source=self._source,
             sink=call.listener.hear,
             address=self._settings.address,
             relay=relay,
             bundled=bundled,
         )
-        return call.session
+        call.session = session
+        return session
+
+    def _source(self, frame: int) -> bytes:
+        return self._tone[frame % len(self._tone)]
 
     async def _make_call(self, command: Message) -> None:
         target = command["target"]
@@ -148,7 +166,10 @@ class Client:
                     conference=target if self._settings.is_guest else "",
                     bundled=command.get("bundled", True),
                 )
-                offer = await session.offer(command.get("media", ["audio"]))
+                if isinstance(session, PlainSession):
+                    offer = await session.offer()
+                else:
+                    offer = await session.offer(command.get("media", ["audio"]))
             call.reached(Milestones.INVITED)
             call.dialog = await self._agent.invite(
                 target, offer, timeout_s=call.seconds_to(deadline_s), on_provisional=call.provisional

@@ -23,6 +23,8 @@ class Party(Table):
     transport: Literal["udp", "tcp"] = "tcp"
     "Between client and server."
     turn_transport: Literal["udp", "tcp"] = "udp"
+    ice: bool = True
+    "False: plain RTP, as of an old IP telephone: no ICE, no relay, no encryption; the other end must be the same."
 
 
 class Call(Table):

@@ -51,6 +51,7 @@ def _account(run: Run, firewall: str) -> dict[str, Any]:
         "logged_besides": len(drops) - len(followed),
         "counted": counted_drops(told),
         "logged_by_rule": dict(Counter(drop.rule for drop in drops)),
+        "logged_invalid": sum(drop.rule == "invalid" for drop in followed),
         "conntrack_invalid": (told.get("stats") or {}).get("invalid", 0),
         "reverse_path_filter": told.get("reverse_path_filter_drops") or 0,
     }
@@ -64,7 +65,8 @@ def _differences(name: str, account: dict[str, Any]) -> list[str]:
     if account["vanished"] != explained:
         what = f"{account['logged']} by rules and {account['reverse_path_filter']} by its reverse-path filter"
         found.append(f"{name}: {account['vanished']} packets came and did not leave, it dropped {what}")
-    invalid = account["logged_by_rule"].get("invalid", 0)
+    # Connection tracking counts an ICMP error that belongs to no flow as an error, not as invalid.
+    invalid = account["logged_invalid"]
     if account["conntrack_invalid"] < invalid:
         found.append(f"{name}: {invalid} packets dropped as INVALID, conntrack counted {account['conntrack_invalid']}")
     return found

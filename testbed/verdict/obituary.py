@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Final
 
+from testbed.analysis.legs import Part
 from testbed.analysis.packets import ACK, SYN, TCP, Kind
 from testbed.analysis.paths import Step
 from testbed.analysis.run import Run
-from testbed.analysis.tracking import counted_drops
+from testbed.analysis.tracking import counted_drops, entry_at
 from testbed.scenario import Leg
 
 if TYPE_CHECKING:
@@ -72,5 +73,15 @@ def _unseen(run: Run, seen: "DeathSeen") -> str:
         return f"{seen.at} had seen the other direction"
     name = packet_name(run, other.steps[0])
     by = [node for node in other.nodes if node in run.network.nodes and run.network.nodes[node].kind == "firewall"]
-    way = f"it went through {', '.join(by)}, frame {other.steps[0].first_frame}" if by else "it went another way"
-    return f"{seen.at} never saw the {name} ({way})"
+    way = f"it went through {_with_entries(run, seen, other, by)}, frame {other.steps[0].first_frame}" if by else ""
+    return f"{seen.at} never saw the {name} ({way or 'it went another way'})"
+
+
+def _with_entries(run: Run, seen: "DeathSeen", other: Part, firewalls: list[str]) -> str:
+    """Name the firewalls that saw the other direction, each with what its connection tracking had at the last drop."""
+    told = []
+    for name in firewalls:
+        flow = next(step.flow.tuple5 for step in other.steps if step.hop.target == name)
+        entry = entry_at(run.firewalls.get(name, {}), flow, seen.drops[-1].time_ns) if seen.drops else None
+        told.append(f"{name} (entry {entry.state})" if entry else name)
+    return ", ".join(told)

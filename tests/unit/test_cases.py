@@ -1,0 +1,86 @@
+"""The asymmetric cases as files: predicted to die as they say, cured by their remedies, and usable as a change."""
+
+from pathlib import Path
+
+import pytest
+from spec_samples import write_samples
+
+from testbed import catalogue
+from testbed.errors import SpecError, UsageError
+from testbed.plan import make_plan
+from testbed.plan.model import Plan
+from testbed.scenario import Change
+from testbed.spec.reader import read_scenario, read_spec
+
+ALL = catalogue.choose(table="asymmetric")
+CASES = [path for path in ALL if read_scenario(path).remedy is None]
+REMEDIES = [path for path in ALL if read_scenario(path).remedy is not None]
+
+
+def plan_of(path: Path, *changes: Change) -> Plan:
+    return make_plan(read_spec(path, changes), duration_ns=3_000_000_000, seed=1)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_a_case_is_predicted_to_die_as_it_says(path: Path) -> None:
+    scenario = read_spec(path).scenario
+    for leg, told in zip(scenario.legs, plan_of(path).predicted, strict=True):
+        ends = {told.forward_end, told.return_end} - {"DELIVERED"}
+        if leg.dies is None or leg.dies.disposition == "NEVER_SENT":
+            assert not ends, told
+        else:
+            assert ends == {":".join(filter(None, (leg.dies.disposition, leg.dies.at, leg.dies.rule)))}, told
+
+
+@pytest.mark.parametrize("path", REMEDIES, ids=lambda path: path.stem)
+def test_a_remedy_is_predicted_to_cure_every_leg_by_the_same_way_back(path: Path) -> None:
+    assert not [leg for leg in read_scenario(path).legs if leg.dies]
+    for told in plan_of(path).predicted:
+        assert (told.forward_end, told.return_end) == ("DELIVERED", "DELIVERED"), told
+        assert told.forward == told.return_[::-1], told
+
+
+def test_every_case_but_the_baseline_and_plain_rtp_has_a_remedy() -> None:
+    cured = {str(read_scenario(path).extends) for path in REMEDIES}
+    without = {read_scenario(path).id for path in CASES} - cured
+    assert without == {"asymmetric/baseline", "asymmetric/plain-rtp-one-way-audio"}
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_without_its_cause_a_case_dies_no_more(path: Path) -> None:
+    for control in read_scenario(path).controls.values():
+        read_spec(path, (Change(set=control.set, remove=control.remove),))
+    assert read_scenario(path).controls
+
+
+def test_any_scenario_takes_the_changes_of_a_case() -> None:
+    for online in catalogue.choose(table="online"):
+        changes = catalogue.parse_changes(["asymmetric/same-pool-on-both"])
+        spec = read_spec(online, changes)
+        assert "contoso-pool-over-er" in spec.topology.announcements
+    spec = read_spec(
+        catalogue.find_scenario("online/p2p-internal"), catalogue.parse_changes(["asymmetric/two-circuits"])
+    )
+    assert "fw-er2" in spec.topology.firewalls
+
+
+def test_a_scenario_that_changes_nothing_is_no_change() -> None:
+    with pytest.raises(UsageError, match="online/p2p-internal: that scenario changes nothing"):
+        catalogue.parse_changes(["online/p2p-internal"])
+
+
+def test_a_scenario_that_extends_takes_all_but_id_and_controls(tmp_path: Path) -> None:
+    base = write_samples(tmp_path)
+    path = base.with_name("cured.toml")
+    path.write_text('extends = "own/call"\ntitle = "cured"\n[remedy]\nkind = "extra"\nwhy = "w"\n')
+    scenario = read_scenario(path)
+    assert (scenario.id, scenario.title, scenario.row, scenario.controls) == ("own/cured", "cured", "X-1", {})
+    assert scenario.legs == read_scenario(base).legs
+
+
+@pytest.mark.parametrize("base", ["own/cal", "own/cured"])
+def test_a_base_that_is_not_there_is_named(base: str, tmp_path: Path) -> None:
+    path = write_samples(tmp_path).with_name("cured.toml")
+    path.write_text(f'extends = "{base}"\n')
+    with pytest.raises(SpecError, match="no other scenario"):
+        read_scenario(path)
