@@ -41,11 +41,27 @@ class LinkSeen(FilePart):
         return (self.packets_forward or 0) + (self.packets_return or 0)
 
 
+class Dies(FilePart):
+    """How a leg must fail, where it must."""
+
+    disposition: str
+    at: str | None = None
+    rule: str | None = None
+    forward: tuple[str, ...] = ()
+    return_: tuple[str, ...] = Field(default=(), alias="return")
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Return the kinds of segment that its packets cross before they die."""
+        return frozenset((*self.forward, *self.return_))
+
+
 class Expected(FilePart):
     """Kinds of segment that a leg must and must never cross."""
 
     crosses: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
+    dies: Dies | None = None
 
 
 class Observed(FilePart):

@@ -89,6 +89,8 @@ def scenario_traffic(record: ScenarioRecord, plan: Plan) -> Traffic:
 def is_forbidden(leg: LegJudged, link: LinkPlan, plan: Plan) -> bool:
     """Tell whether *leg* must not be on *link*: by the kind of its segment, or because another customer runs it."""
     kind = link.segment_kind
+    if leg.expected.dies is not None:
+        return kind not in leg.expected.dies.kinds
     if kind in leg.expected.never or (leg.expected.crosses and kind not in leg.expected.crosses):
         return True
     ends = {name for end in (leg.from_, leg.to) for name in plan.roles.get(end, (end,))}
