@@ -1,4 +1,4 @@
-"""What a machine can lack: each gives one clear line with its mend, exit code 4, and nothing that looks like a result."""
+"""What a machine can lack: each gives one clear line with its mend, exit code 4, and nothing like a result."""
 
 import subprocess
 import sys
