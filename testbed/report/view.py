@@ -122,7 +122,7 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
     drops = node_drops(record.verdict)
     traffic = scenario_traffic(record, record.plan) if record.plan else None
     picture = None
-    if record.plan and traffic:
+    if record.plan and traffic and traffic.links:
         identity_of_picture = f"picture-{identity}"
         picture = Markup(draw_picture(record.plan, traffic, drops or (), record.segments, identity=identity_of_picture))
     events = list(_events(record))

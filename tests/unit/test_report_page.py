@@ -228,6 +228,11 @@ def test_the_matrix_shows_relays_and_the_pair_whether_asked_for_or_not(tmp_path:
     assert page_of(tmp_path / "unseen", unseen).count(">nothing seen</td>") == 4
 
 
+def test_a_run_that_was_planned_and_not_judged_has_a_page_without_picture(tmp_path: Path) -> None:
+    page = page_of(tmp_path, replace(P2P_EXTERNAL, legs=[], drops={}, verdict="ERROR", reason="the capture died"))
+    assert "No picture: no leg was judged" in page and "the capture died" in page
+
+
 def test_of_several_predicted_paths_the_one_that_was_taken_is_shown(tmp_path: Path) -> None:
     directory = write_run(tmp_path / "run", [P2P_INTERNAL])
     (manifest,) = directory.glob("*/manifest.json")

@@ -89,6 +89,14 @@ def test_an_unreadable_run_is_an_error_with_a_reason(tmp_path: Path) -> None:
     assert judge(tmp_path)["verdict"] == "PASS"
 
 
+def test_a_world_that_broke_before_its_account_is_an_error_that_says_so(tmp_path: Path) -> None:
+    media().write(tmp_path, make_scenario(MEDIA_ER))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "emulation": None}))
+    verdict = judge(tmp_path)
+    assert verdict["verdict"] == "ERROR" and verdict["reason"].endswith("it broke before its end")
+
+
 def test_the_verdict_is_written_whole(tmp_path: Path) -> None:
     media().write(tmp_path, make_scenario(MEDIA_ER))
     verdict = write_verdict(tmp_path)
