@@ -10,11 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-from pyroute2.netlink.rtnl.tcmsg import tcmsg
-
+from testbed.emulation.netlink_messages import ifaddrmsg, ifinfmsg, rtmsg, tcmsg
 from testbed.emulation.syscalls import inside_network
 from testbed.errors import RigError
 
