@@ -6,44 +6,57 @@ from typing import Any, Final
 
 from testbed.analysis.run import Run, read_run
 from testbed.errors import TestbedError
+from testbed.files import write_json
 from testbed.scenario import Verdict
 from testbed.verdict.accounting import judge_accounting
-from testbed.verdict.checks import Check, judge_checks
+from testbed.verdict.checks import Check, judge_audio, judge_heard
+from testbed.verdict.conversations import conversations
 from testbed.verdict.deaths import judge_death
-from testbed.verdict.description import compare_prediction, describe_leg, observed_ways
+from testbed.verdict.description import describe_leg
+from testbed.verdict.foresight import judge_prediction
 from testbed.verdict.health import judge_health
 from testbed.verdict.legs import LegJudgement, judge_leg
+from testbed.verdict.relaying import judge_pair, judge_relays
 
 FORMAT: Final = 1
 _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
 
 
 def judge(directory: Path) -> dict[str, Any]:
-    """Return verdict.json of the run in *directory*; one that cannot be read is an ERROR with the reason."""
+    """Return verdict.json of the run in *directory*; one that cannot be read is an ERROR with the reason.
+
+    A run whose manifest names a fault of the rig is an ERROR for that reason, whatever was seen before it broke.
+    """
+    fault = _fault(directory)
     try:
-        return judge_run(read_run(directory))
+        verdict = judge_run(read_run(directory))
     except TestbedError as error:
-        return _error(directory, str(error))
+        return _error(directory, fault or str(error))
     except Exception as error:  # what is judged came from outside: whatever is wrong with it must be told, not thrown
-        return _error(directory, f"{directory}: cannot be judged: {type(error).__name__}: {error}")
+        return _error(directory, fault or f"{directory}: cannot be judged: {type(error).__name__}: {error}")
+    return verdict | {"verdict": "ERROR", "reason": fault} if fault else verdict
+
+
+def _fault(directory: Path) -> str:
+    """Return what broke the rig, from the manifest; nothing where it did not break or the manifest cannot be read."""
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return ""
+    return str(manifest.get("fault") or "") if isinstance(manifest, dict) else ""
 
 
 def write_verdict(directory: Path) -> dict[str, Any]:
     """Judge *directory*, write its verdict.json by rename, and return it."""
     verdict = judge(directory)
-    partial = directory / "verdict.json.partial"
-    partial.write_text(json.dumps(verdict, indent=1) + "\n")
-    partial.rename(directory / "verdict.json")
+    write_json(directory / "verdict.json", verdict)
     return verdict
 
 
 def judge_run(run: Run) -> dict[str, Any]:
     """Return verdict.json of *run*."""
     legs = [judge_death(run, leg) if leg.dies else judge_leg(run, leg) for leg in run.scenario.legs]
-    dies = any(leg.dies for leg in run.scenario.legs)
-    # Where a leg is meant to die its call fails: who hears whom is then no question.
-    checks = [judge_accounting(run)] if dies else judge_checks(run)
-    checks.append(_judge_prediction(run, legs))
+    checks = [*_checks(run), *judge_prediction(run, legs)]
     verdict, reason = _overall(legs, checks)
     return {
         "format": FORMAT,
@@ -59,6 +72,21 @@ def judge_run(run: Run) -> dict[str, Any]:
     }
 
 
+def _checks(run: Run) -> list[Check]:
+    """Return the checks of the row: relays and the selected pair wherever it has media, asked for or not."""
+    spoken, scenario = conversations(run), run.scenario
+    if any(leg.dies for leg in scenario.legs):
+        return [judge_accounting(run)]  # where a leg is meant to die its call fails: who hears whom is no question
+    checks = []
+    if scenario.relays or scenario.selected_pair or any(leg.flow == "media" for leg in scenario.legs):
+        checks += [judge_relays(run, spoken), judge_pair(run, spoken)]
+    if scenario.calls:
+        checks.append(judge_heard(run, spoken))
+        if run.events is not None:
+            checks.append(judge_audio(run, run.events))
+    return checks
+
+
 def _overall(legs: list[LegJudgement], checks: list[Check]) -> tuple[Verdict, str]:
     parts: list[tuple[Verdict, str]] = [(leg.verdict, leg.reason) for leg in legs]
     parts += [(check.verdict, f"{check.check}: {check.reason}") for check in checks]
@@ -68,22 +96,6 @@ def _overall(legs: list[LegJudgement], checks: list[Check]) -> tuple[Verdict, st
         if found := next((reason for each, reason in parts if each == verdict), None):
             return verdict, found
     return "PASS", f"{len(legs)} legs and {len(checks)} checks are as expected"
-
-
-def _judge_prediction(run: Run, legs: list[LegJudgement]) -> Check:
-    """Judge whether every leg went, and ended, as was predicted before anything started."""
-    told = {judged.title: compare_prediction(run, judged) for judged in legs}
-    observed = {title: each["agrees"] for title, each in told.items() if each is not None}
-    expected = "every leg goes and ends as predicted"
-    wrong = [title for title, agrees in observed.items() if agrees is False]
-    if not wrong:
-        return Check("prediction", expected, observed, "PASS", "no leg went or ended otherwise than predicted")
-    judged = next(each for each in legs if each.title == wrong[0])
-    ways, path = observed_ways(judged), told[wrong[0]] or {}
-    seen = ", ".join(f"{way} {' '.join(ways[way]) or 'nothing'}" for way in ("forward", "return"))
-    ends = f"{path['forward_end']} and {path['return_end']}"
-    reason = f"{wrong[0]} went otherwise than predicted ({ends}); seen: {judged.disposition}, {seen}"
-    return Check("prediction", expected, observed, "FAIL", reason, tuple(wrong))
 
 
 def _article(run: Run, legs: list[LegJudgement]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Presence on a forbidden link is FAIL even where captures lost packets; silence is only believed of a complete capture.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -216,10 +216,19 @@ def _judge_completeness(run: Run, judgement: LegJudgement) -> None:
         judgement.doubts.append(_incomplete(run, doubtful))
     elif gaps:
         judgement.doubts.append(f"capture is incomplete: packets were at {gaps[0][0]} and then at {gaps[0][1]}")
+    if not judgement.doubts and not judgement.faults:
+        judgement.evidence.extend(_silence(run, leg))
     if judgement.doubts and not judgement.faults:
         judgement.evidence.extend(judgement.doubts)
         if judgement.disposition == "DELIVERED":
             judgement.disposition = "CAPTURE_INCOMPLETE"
+
+
+def _silence(run: Run, leg: Leg) -> Iterator[str]:
+    """Yield, for each kind of segment that the leg must never cross, on how many links that was watched."""
+    for kind in leg.never:
+        count = sum(link.up and link.segment_kind == kind for link in run.plan.links)
+        yield f"no packet of it on any of the {count} links of {kind}, all captured without loss"
 
 
 def _touches(run: Run, link: str, gap: tuple[str, str]) -> bool:

@@ -98,6 +98,7 @@ def test_the_catalogue_lists_what_the_root_holds(tmp_path: Path, monkeypatch: py
         "title": "Ann calls Ben",
         "article": {},
         "controls": ["cable-cut"],
+        "remedy": None,
     }
     assert find_scenario("own/call") == find_scenario(str(path)) == path
     assert choose(["own/call", str(path)], table="online") == [path]
