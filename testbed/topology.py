@@ -174,6 +174,8 @@ class Pool(Table):
     Nodes of role edge run coturn (A/V Edge) and, where `access_edge` is true, an Access Edge too."""
     access_edge: bool = False
     "Whether clients outside reach the Front End through the Edge's SIP proxy (Access Edge) instead of directly."
+    trunk: Literal["udp", "tcp"] = "tcp"
+    "What other pools' signaling comes by."
     relay_ports: PortRange = "50000-59999"
 
 

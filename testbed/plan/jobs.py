@@ -103,8 +103,9 @@ class Jobs:
         for other in self._cast.pools():
             if other != pool:
                 gate = self._gate(other, seen_from=node)
+                trunk = self._cast.pool(other).trunk
                 for domain in self._cast.pool(other).domains:
-                    yield {"match": f"^{re.escape(domain)}$", "next": self._hop(gate, seen_from=node)}
+                    yield {"match": f"^{re.escape(domain)}$", "next": self._hop(gate, seen_from=node, transport=trunk)}
 
     def _conference(self, server: Server) -> dict[str, Any]:
         return {"uri_prefix": _uri_prefix(server), **self._media_server(server)}

@@ -77,12 +77,14 @@ def _scenario_document(path: Path) -> Document:
     return _extended(path, document) if "extends" in document else document
 
 
-def _extended(path: Path, document: Document) -> Document:
+def _extended(path: Path, document: Document, extending: tuple[Path, ...] = ()) -> Document:
     """Lay *document* over that of the scenario it extends; where it is a remedy, no leg dies any more."""
     base_path = find_base(str(document["extends"]), path)
+    if base_path in extending:
+        raise SpecError(path_source(path), "extends", f"{document['extends']!r} comes back to this scenario")
     base = read_document(base_path)
     if "extends" in base:
-        raise SpecError(path_source(path), "extends", f"{document['extends']!r} extends another scenario itself")
+        base = _extended(base_path, base, (*extending, base_path))
     merged = {key: value for key, value in base.items() if key not in ("id", "controls")} | document
     merged["changes"] = [*base.get("changes", []), *document.get("changes", [])]
     if "remedy" in document and "legs" not in document:

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from testbed.analysis.packets import TCP, UDP
+from testbed.analysis.paths import Step
 from testbed.analysis.run import Run
 from testbed.analysis.tracking import counted_drops
 from testbed.verdict.checks import Check
@@ -42,11 +43,13 @@ def judge_accounting(run: Run) -> Check:
 def _account(run: Run, firewall: str) -> dict[str, Any]:
     told = run.firewalls.get(firewall, {})
     drops = [drop for drop in run.drops if drop.firewall == firewall]
+    # Frames on the last hop: copies of one packet that overlap in time (a SYN-ACK sent again) are one walk.
+    ended = [walk.steps[-1] for walk in run.walks.walks if walk.nodes[-1] == firewall]
     # Walks are of UDP and TCP without BGP; what else was dropped is counted apart.
     followed = [d for d in drops if d.protocol in (TCP, UDP) and _BGP_PORT not in (d.source_port, d.destination_port)]
     return {
-        # Frames on the last hop: copies of one packet that overlap in time (a SYN-ACK sent again) are one walk.
-        "vanished": sum(walk.steps[-1].packets for walk in run.walks.walks if walk.nodes[-1] == firewall),
+        "vanished": sum(step.packets for step in ended if _has_ports(step)),
+        "vanished_later_fragments": sum(step.packets for step in ended if not _has_ports(step)),
         "logged": len(followed),
         "logged_besides": len(drops) - len(followed),
         "counted": counted_drops(told),
@@ -55,6 +58,11 @@ def _account(run: Run, firewall: str) -> dict[str, Any]:
         "conntrack_invalid": (told.get("stats") or {}).get("invalid", 0),
         "reverse_path_filter": told.get("reverse_path_filter_drops") or 0,
     }
+
+
+def _has_ports(step: Step) -> bool:
+    """Whether it is no later fragment: connection tracking puts a packet together before it is dropped, as one."""
+    return bool(step.flow.source_port or step.flow.destination_port)
 
 
 def _differences(name: str, account: dict[str, Any]) -> list[str]:

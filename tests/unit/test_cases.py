@@ -84,3 +84,11 @@ def test_a_base_that_is_not_there_is_named(base: str, tmp_path: Path) -> None:
     path.write_text(f'extends = "{base}"\n')
     with pytest.raises(SpecError, match="no other scenario"):
         read_scenario(path)
+
+
+def test_scenarios_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    path = write_samples(tmp_path).with_name("one.toml")
+    for name, base in (("one", "two"), ("two", "three"), ("three", "two")):
+        path.with_name(f"{name}.toml").write_text(f'extends = "own/{base}"\n')
+    with pytest.raises(SpecError, match="comes back to this scenario"):
+        read_scenario(path)

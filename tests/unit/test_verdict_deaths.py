@@ -137,6 +137,13 @@ def test_a_packet_that_nobody_counts_fails_the_accounting(tmp_path: Path) -> Non
     assert "4 packets came and did not leave, it dropped 3 by rules" in verdict["reason"]
 
 
+def test_later_fragments_of_a_dropped_packet_are_named_and_not_counted_twice(tmp_path: Path) -> None:
+    wire = unanswered(Wire())
+    wire.carry(BACK, (FE, 0), (ER_POOL, 0), b"the rest")
+    check = judged(wire, tmp_path, dying(), evidence())["checks"][0]
+    assert (check["verdict"], check["observed"]["fw-inet"]["vanished_later_fragments"]) == ("PASS", 1), check
+
+
 def test_a_prediction_that_ends_elsewhere_fails_the_run(tmp_path: Path) -> None:
     forward, back = ("alice-core", "core-fw-er", "er", "ms-fe"), ("ms-fe", "border", "inet")
     for end, wanted in (("NO_SESSION_ON_RETURN:fw-inet:invalid", "PASS"), ("DENIED_BY_RULE:fw-inet:default", "FAIL")):
