@@ -95,6 +95,8 @@ def _overall(legs: list[LegJudgement], checks: list[Check]) -> tuple[Verdict, st
     for verdict in _SEVERITY[:-1]:
         if found := next((reason for each, reason in parts if each == verdict), None):
             return verdict, found
+    if death := next((leg.reason for leg in legs if leg.leg.dies and leg.leg.dies.at), None):
+        return "PASS", f"reproduced: {death}"
     return "PASS", f"{len(legs)} legs and {len(checks)} checks are as expected"
 
 

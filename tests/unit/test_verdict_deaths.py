@@ -65,6 +65,7 @@ def test_a_leg_that_dies_as_it_was_to_passes_and_says_how_in_one_sentence(tmp_pa
     (leg,) = verdict["legs"]
     assert verdict["verdict"] == "PASS", verdict["reason"]
     assert leg["disposition"] == "NO_SESSION_ON_RETURN"
+    assert verdict["reason"] == f"reproduced: {leg['reason']}"
     for part in (
         "SYN-ACK (frame ",
         "came back over the Internet to fw-inet",
