@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from testbed import files
 from testbed.analysis.run import Run, read_run
 from testbed.errors import TestbedError
 from testbed.scenario import Verdict
 from testbed.verdict.checks import Check, judge_checks
 from testbed.verdict.health import judge_health
 from testbed.verdict.legs import LegJudgement, describe_leg, judge_leg
+from testbed.verdict.quality import remove_quality, write_quality
 
 FORMAT: Final = 1
 _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
@@ -17,21 +19,38 @@ _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS"
 
 def judge(directory: Path) -> dict[str, Any]:
     """Return verdict.json of the run in *directory*; one that cannot be read is an ERROR with the reason."""
-    try:
-        return judge_run(read_run(directory))
-    except TestbedError as error:
-        return _error(directory, str(error))
-    except Exception as error:  # what is judged came from outside: whatever is wrong with it must be told, not thrown
-        return _error(directory, f"{directory}: cannot be judged: {type(error).__name__}: {error}")
+    return _judge(directory)[0]
 
 
-def write_verdict(directory: Path) -> dict[str, Any]:
-    """Judge *directory*, write its verdict.json by rename, and return it."""
-    verdict = judge(directory)
-    partial = directory / "verdict.json.partial"
-    partial.write_text(json.dumps(verdict, indent=1) + "\n")
-    partial.rename(directory / "verdict.json")
+def write_judgement(directory: Path) -> dict[str, Any]:
+    """Judge *directory*, write its verdict.json, quality.json and tables, each in one step, and return the verdict.
+
+    Its `targets` counts the targets met, missed and unknown; None where nothing could be measured.
+    """
+    verdict, run = _judge(directory)
+    verdict["targets"] = None
+    remove_quality(directory)
+    if run is not None:
+        try:
+            verdict["targets"] = write_quality(run)["outcomes"]
+        except OSError:
+            raise
+        except Exception as error:
+            # Figures that cannot be worked out are this program's fault: the paths stand, and the run is no success.
+            fault = f"{directory}: cannot be measured: {type(error).__name__}: {error}"
+            verdict |= {"verdict": "ERROR", "reason": fault}
+    files.write_json(directory / "verdict.json", verdict)
     return verdict
+
+
+def _judge(directory: Path) -> tuple[dict[str, Any], Run | None]:
+    try:
+        run = read_run(directory)
+        return judge_run(run), run
+    except TestbedError as error:
+        return _error(directory, str(error)), None
+    except Exception as error:  # what is judged came from outside: whatever is wrong with it must be told, not thrown
+        return _error(directory, f"{directory}: cannot be judged: {type(error).__name__}: {error}"), None
 
 
 def judge_run(run: Run) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from analysis_samples import MEDIA_ER, Wire, make_plan, make_scenario, media_by_er
 
 from testbed.plan.model import PredictedPath
-from testbed.verdict import judge, write_verdict
+from testbed.verdict import judge, write_judgement
 
 
 def media() -> Wire:
@@ -53,6 +53,6 @@ def test_an_unreadable_run_is_an_error_with_a_reason(tmp_path: Path) -> None:
 
 def test_the_verdict_is_written_whole(tmp_path: Path) -> None:
     media().write(tmp_path, make_scenario(MEDIA_ER))
-    verdict = write_verdict(tmp_path)
+    verdict = write_judgement(tmp_path)
     assert json.loads((tmp_path / "verdict.json").read_text()) == verdict
     assert not list(tmp_path.glob("*.partial"))
