@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.errors import UsageError
-from testbed.faults import suggest
-from testbed.places import root, scenario_id
-from testbed.reader import read_scenario
 from testbed.scenario import Scenario
-from testbed.toml import read_document
+from testbed.spec.faults import suggest
+from testbed.spec.places import root, scenario_id
+from testbed.spec.reader import read_scenario
+from testbed.spec.toml import read_document
 
 TABLES: tuple[str, ...] = get_args(Scenario.model_fields["table"].annotation)
 "What `--table` may name."

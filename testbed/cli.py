@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.live import Live
 
 from testbed import catalogue, run
-from testbed.change import parse_change
 from testbed.errors import TestbedError, UsageError
 from testbed.plan import make_plan
 from testbed.plan.prediction import explain_lines
 from testbed.plan.text import plan_lines
 from testbed.progress import Board
-from testbed.reader import Spec, check_controls, read_spec, read_topology
 from testbed.report import write_report
 from testbed.report.summary import summary_rows, summary_table
+from testbed.spec.change import parse_change
+from testbed.spec.reader import Spec, check_controls, read_spec, read_topology
 from testbed.targets import read_targets
 from testbed.units import parse_duration_ns
 

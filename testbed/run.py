@@ -18,10 +18,10 @@ from testbed.emulation.world import World
 from testbed.errors import RigError, TestbedError, UsageError
 from testbed.plan import make_plan
 from testbed.plan.model import Plan
-from testbed.reader import Spec, read_spec
 from testbed.report import write_report
 from testbed.report.junit import junit_xml
 from testbed.scenario import Change, Control, Verdict
+from testbed.spec.reader import Spec, read_spec
 from testbed.targets import Target, as_document
 from testbed.verdict import write_judgement
 

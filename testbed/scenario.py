@@ -59,7 +59,7 @@ class ArticleCell(Table):
 
 
 class Change(Table):
-    """An edit of the topology or the scenario by dotted key; see `testbed.change`."""
+    """An edit of the topology or the scenario by dotted key; see `testbed.spec.change`."""
 
     set: dict[str, Any] = {}
     remove: tuple[str, ...] = ()

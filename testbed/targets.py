@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.errors import SpecError
-from testbed.faults import path_source
-from testbed.toml import read_document
+from testbed.spec.faults import path_source
+from testbed.spec.toml import read_document
 
 MICROSOFT: Final = Path(__file__).with_name("targets.toml")
 

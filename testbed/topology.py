@@ -153,7 +153,7 @@ class SourceNat(Table):
 
 
 class Firewall(Table):
-    """The policy of a node of kind firewall: connection tracking, default DROP, every drop logged by NFLOG with its rule."""
+    """Policy of a node of kind firewall: connection tracking, default DROP, every drop logged with its rule."""
 
     zones: dict[Name, tuple[NodeName, ...]]
     "Zone to the neighbours (interfaces) in it."

@@ -80,7 +80,7 @@ class LinkPlan(Value):
 
     @property
     def is_shaped(self) -> bool:
-        """Whether either direction does anything to packets: then it goes through the switchboard, else it is a plain veth."""
+        """Whether either direction does anything to packets: if so, it goes through the switchboard."""
         plain = LinkShape()
         return self.shape_forward != plain or self.shape_return != plain
 

@@ -60,6 +60,4 @@ def test_routes_that_do_not_come_are_named(said: dict[str, str]) -> None:
     late = "routing has not converged after 0.1 s: "
     assert said["route not learned"] == f"{late}r1: wanted 10.0.4.0/24 via 10.0.2.2, found no such route"
     assert said["route not absent"] == f"{late}alice: 0.0.0.0/0 must be absent, found 0.0.0.0/0 via 10.0.1.2"
-    assert said["wrong next hop"] == (
-        f"{late}fw: wanted 10.0.0.0/16 via 10.0.3.9, found 10.0.0.0/16 via 10.0.3.1"
-    )
+    assert said["wrong next hop"] == (f"{late}fw: wanted 10.0.0.0/16 via 10.0.3.9, found 10.0.0.0/16 via 10.0.3.1")

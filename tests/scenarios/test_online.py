@@ -4,13 +4,14 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from testbed.verdict import judge
 
 from testbed import run
-from testbed.reader import read_spec
 from testbed.scenario import Control
+from testbed.spec.reader import read_spec
+from testbed.verdict import judge
 
 from .conftest import Judged, online, online_controls
 
@@ -62,16 +63,26 @@ def test_prediction_agrees_with_observation(slug: str, table: Mapping[str, Judge
         assert leg["predicted"]["agrees"], leg
 
 
+def check_of(judged: Judged, name: str) -> dict[str, Any]:
+    return next(check for check in judged.verdict["checks"] if check["check"] == name)
+
+
 def test_p2p_internal_goes_from_host_to_host(table: Mapping[str, Judged]) -> None:
-    checks = {check["check"]: check for check in table["online/p2p-internal"].verdict["checks"]}
-    assert checks["selected-pair"]["verdict"] == "PASS"
-    assert checks["relays"]["observed"] == 0
+    assert check_of(table["online/p2p-internal"], "selected-pair")["verdict"] == "PASS"
+    relays = check_of(table["online/p2p-internal"], "relays")["observed"]
+    assert relays == {"alice -> bob": [0], "bob -> alice": [0]}
 
 
 def test_p2p_external_says_which_edge_relayed_and_how_often(table: Mapping[str, Judged]) -> None:
-    checks = {check["check"]: check for check in table["online/p2p-external"].verdict["checks"]}
-    assert checks["relays"]["observed"] in (1, 2)
-    assert re.search(r"on-edge[12]", " ".join(checks["relays"]["evidence"]))
+    relays = check_of(table["online/p2p-external"], "relays")
+    assert set(relays["observed"]) == {"alice -> carol", "carol -> alice"}
+    assert all(counts in ([1], [2]) for counts in relays["observed"].values())
+    assert re.search(r"on-edge[12]", " ".join(relays["evidence"]))
+
+
+def test_p2p_external_says_the_selected_pair_at_both_ends(table: Mapping[str, Judged]) -> None:
+    pair = check_of(table["online/p2p-external"], "selected-pair")
+    assert {"alice", "carol"} <= set(pair["observed"]), pair
 
 
 @pytest.mark.parametrize(("item", "control"), CONTROLS, ids=[item.name for item, _ in CONTROLS])

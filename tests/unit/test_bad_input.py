@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from spec_samples import FILES, write_samples
 
 from testbed.errors import SpecError
-from testbed.faults import SHOWN
 from testbed.plan import make_plan
-from testbed.reader import read_spec, read_topology
-from testbed.toml import read_document
+from testbed.spec.faults import SHOWN
+from testbed.spec.reader import read_spec, read_topology
+from testbed.spec.toml import read_document
 
 SECOND_LINK = '[links.again]\nends = ["r1", "lan"]\naddresses = { r1 = "10.0.7.1/24" }\n'
 LOOP_LINK = '[links.loop]\nends = ["r1", "r1"]\n'

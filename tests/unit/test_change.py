@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from spec_samples import write_samples
 
-from testbed.change import apply_edits, edits_of, parse_change, split_key
 from testbed.errors import SpecError
-from testbed.reader import read_spec
 from testbed.scenario import Change
+from testbed.spec.change import apply_edits, edits_of, parse_change, split_key
+from testbed.spec.reader import read_spec
 from testbed.topology import Document, Topology
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed.change import parse_change
 from testbed.errors import SpecError
 from testbed.plan import make_plan
-from testbed.reader import check_controls, read_spec
+from testbed.spec.change import parse_change
+from testbed.spec.reader import check_controls, read_spec
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"```toml\n# (\S+\.toml)\n(.*?)```", TEXT, re.DOTALL))

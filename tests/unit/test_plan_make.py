@@ -16,8 +16,8 @@ from testbed.errors import SpecError
 from testbed.plan import make_plan
 from testbed.plan.addresses import pool_addresses
 from testbed.plan.model import Job, Plan
-from testbed.reader import read_spec
 from testbed.scenario import Change
+from testbed.spec.reader import read_spec
 
 SECONDS = 1_000_000_000
 SLUGS = [

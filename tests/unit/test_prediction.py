@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from testbed.places import scenario_id
 from testbed.plan import make_plan
 from testbed.plan.exchange import Opening, exchange
 from testbed.plan.explain import MARK, explain_lines, first_difference
@@ -15,9 +14,10 @@ from testbed.plan.model import End, Job, LinkPlan, Plan
 from testbed.plan.policy import Protocol
 from testbed.plan.prediction import NEVER_SENT, UNKNOWN, predict
 from testbed.plan.walk import Packet, Simulator, Walk
-from testbed.reader import read_spec
 from testbed.scenario import Change, Scenario
 from testbed.spec import Spec
+from testbed.spec.places import scenario_id
+from testbed.spec.reader import read_spec
 from testbed.topology import LinkShape, Topology
 
 REPOSITORY = Path(__file__).resolve().parents[2]

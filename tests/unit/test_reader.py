@@ -10,9 +10,9 @@ from spec_samples import OFFICE, write_samples
 
 from testbed.catalogue import catalogue_table, choose, find_scenario, find_spec, is_topology, list_scenarios
 from testbed.errors import SpecError, UsageError
-from testbed.places import ROOT_VARIABLE, scenario_id
-from testbed.reader import check_controls, read_scenario, read_spec, read_topology
 from testbed.scenario import Change
+from testbed.spec.places import ROOT_VARIABLE, scenario_id
+from testbed.spec.reader import check_controls, read_scenario, read_spec, read_topology
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from spec_samples import CLOUD, OFFICE, SCENARIO
 
-from testbed.schema import DIRECTORY, scenario_schema, schema_texts, topology_schema, write_schemas
+from testbed.spec.schema import DIRECTORY, scenario_schema, schema_texts, topology_schema, write_schemas
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -57,7 +57,7 @@ def _field_faults(name: str, value: Any, schema: dict[str, Any], whole: dict[str
 
 def test_the_committed_schemas_are_current() -> None:
     committed = {path.name: path.read_text(encoding="utf-8") for path in DIRECTORY.glob("*.json")}
-    assert committed == schema_texts(), "write them anew: python -m testbed.schema"
+    assert committed == schema_texts(), "write them anew: python -m testbed.spec.schema"
 
 
 def test_writing_gives_the_files_and_a_stale_one_is_seen(tmp_path: Path) -> None:

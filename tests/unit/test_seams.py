@@ -10,9 +10,9 @@ PURE = [
     "testbed/plan",
     "testbed/analysis",
     "testbed/report",
-    "testbed/verdict.py",
-    "testbed/reader.py",
-    "testbed/change.py",
+    "testbed/verdict",
+    "testbed/spec/reader.py",
+    "testbed/spec/change.py",
 ]
 KERNEL = ("testbed.emulation", "subprocess", "mininet", "pyroute2", "socket", "asyncio")
 

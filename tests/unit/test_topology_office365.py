@@ -11,8 +11,8 @@ from testbed.plan import make_plan
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.bgp import converge
 from testbed.plan.model import Plan
-from testbed.reader import check_controls, read_spec
 from testbed.scenario import Leg, Scenario
+from testbed.spec.reader import check_controls, read_spec
 from testbed.topology import Topology, shape_of
 
 O365 = IPv4Network("198.18.64.0/19")

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 from testbed.errors import SpecError
-from testbed.faults import path_source
+from testbed.spec.faults import path_source
 from testbed.topology import Document
 
 

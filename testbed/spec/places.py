@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from testbed.errors import SpecError, UsageError
-from testbed.faults import path_source, suggest
+from testbed.spec.faults import path_source, suggest
 
 ROOT_VARIABLE = "TESTBED_ROOT"
 "Environment variable that names the directory that holds scenarios/ and topologies/."
@@ -13,7 +13,7 @@ ROOT_VARIABLE = "TESTBED_ROOT"
 def root() -> Path:
     """Return the directory that holds scenarios/ and topologies/: TESTBED_ROOT, or that of this package."""
     named = os.environ.get(ROOT_VARIABLE)
-    found = Path(named) if named else Path(__file__).resolve().parent.parent
+    found = Path(named) if named else Path(__file__).resolve().parents[2]
     if not (found / "scenarios").is_dir():
         raise UsageError(f"{found} has no directory scenarios; set {ROOT_VARIABLE} to the directory that has it")
     return found

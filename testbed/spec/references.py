@@ -1,14 +1,14 @@
 """Cross-references of a topology: whether what it names exists, and whether its addresses fit together.
 
-Every function yields faults; `testbed.reader` tells them with file and key.
+Every function yields faults; `testbed.spec.reader` tells them with file and key.
 """
 
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from testbed.faults import Fault, Key, one_of, suggest
+from testbed.spec.faults import Fault, Key, one_of, suggest
+from testbed.spec.wiring import Port, Wiring
 from testbed.topology import Firewall, Link, SourceNat, Topology
-from testbed.wiring import Port, Wiring
 
 EMULATED: tuple[IPv4Network, ...] = tuple(
     IPv4Network(text)

@@ -1,6 +1,6 @@
 """The published JSON Schemas of topology and scenario files, for editors that complete and check TOML.
 
-`python -m testbed.schema` writes them anew; a test fails while the committed ones are old.
+`python -m testbed.spec.schema` writes them anew; a test fails while the committed ones are old.
 """
 
 import json
@@ -15,7 +15,7 @@ from testbed.topology import Table, Topology
 from testbed.units import format_duration, format_rate, format_ratio
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-DIRECTORY: Final = Path(__file__).resolve().parent.parent / "docs" / "schema"
+DIRECTORY: Final = Path(__file__).resolve().parents[2] / "docs" / "schema"
 _NUMBER: Final = r"^\d+(\.\d+)? *"
 _WRITTEN: Final = {
     format_duration: _NUMBER + "(ns|us|ms|s|min)$",

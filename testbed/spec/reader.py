@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from testbed.change import Edit, apply_edits, edits_of
 from testbed.errors import SpecError
-from testbed.faults import Fault, Sources, path_source, raise_faults, schema_faults, suggest, validate
-from testbed.places import find_topology, scenario_id
-from testbed.references import topology_faults
 from testbed.scenario import Change, Scenario
-from testbed.scenario_references import scenario_faults
 from testbed.spec import Spec
-from testbed.toml import read_document
+from testbed.spec.change import Edit, apply_edits, edits_of
+from testbed.spec.faults import Fault, Sources, path_source, raise_faults, schema_faults, suggest, validate
+from testbed.spec.places import find_topology, scenario_id
+from testbed.spec.references import topology_faults
+from testbed.spec.scenario_references import scenario_faults
+from testbed.spec.toml import read_document
 from testbed.topology import Document, Topology
 
 __all__ = ["Spec", "check_controls", "read_scenario", "read_spec", "read_topology"]

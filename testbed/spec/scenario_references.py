@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from testbed.faults import Fault, Key, suggest
-from testbed.references import name_faults
 from testbed.scenario import Call, Party, Scenario
+from testbed.spec.faults import Fault, Key, suggest
+from testbed.spec.references import name_faults
 from testbed.topology import Topology
 
 CANDIDATE_TYPES = ("host", "srflx", "prflx", "relay")
@@ -94,7 +94,8 @@ def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fau
 
 def _leg_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
     roles = roles_of(topology)
-    named = {*scenario.parties, *roles, *topology.nodes}
+    switches = {node for node, table in topology.nodes.items() if table.kind == "switch"}
+    named = {*scenario.parties, *roles, *topology.nodes} - (switches - {*scenario.parties})
     kinds = {segment.kind for segment in topology.segments.values()}
     for index, leg in enumerate(scenario.legs):
         key: Key = ("legs", index)

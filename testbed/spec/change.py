@@ -14,7 +14,8 @@ from typing import Any, get_origin
 from pydantic import BaseModel, ValidationError
 
 from testbed.errors import SpecError
-from testbed.faults import (
+from testbed.scenario import Change, Scenario
+from testbed.spec.faults import (
     Key,
     Sources,
     field_names,
@@ -27,8 +28,7 @@ from testbed.faults import (
     suggest,
     validate,
 )
-from testbed.scenario import Change, Scenario
-from testbed.toml import read_document
+from testbed.spec.toml import read_document
 from testbed.topology import Document, Topology
 
 TOPOLOGY_TABLES = frozenset(Topology.model_fields) - {"name", "title"}
