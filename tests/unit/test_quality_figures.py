@@ -1,5 +1,7 @@
 """Every metric against numbers worked out by hand, or published."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,7 +25,7 @@ from testbed.analysis.quality.figures import (
 MS = 1_000_000
 
 
-def passage(delays_ms: list[float | None], *, spacing_ms: int = 20) -> Passage:
+def passage(delays_ms: Sequence[float | None], *, spacing_ms: int = 20) -> Passage:
     """Return packets sent every *spacing_ms*, each with its delay; None is lost."""
     entered = np.arange(len(delays_ms), dtype=np.int64) * spacing_ms * MS + 10**18
     late = np.array([0 if d is None else round(d * MS) for d in delays_ms], np.int64)
