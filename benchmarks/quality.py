@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from benchmarks.decode import write_capture
 from testbed.analysis.network import Network
 from testbed.analysis.packets import decode
@@ -85,7 +83,8 @@ def _plan() -> Plan:
 
 def _run(path: Path, plan: Plan) -> Run:
     packets = decode(path)
-    nothing = np.zeros(0, np.int64)
+    nothing = path.with_name("dropped.pcapng")
+    write_capture(nothing, 0)
     return Run(
         directory=path.parent,
         manifest={},
@@ -95,9 +94,7 @@ def _run(path: Path, plan: Plan) -> Run:
         plan=plan,
         network=Network(plan),
         packets=packets,
-        dropped=packets.__class__(
-            **{**{name: nothing for name in packets.__slots__}, "interfaces": (), "damage": None}
-        ),
+        dropped=decode(nothing),
         incomplete={},
         drop_log_gaps={},
         emulation={},
