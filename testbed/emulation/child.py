@@ -35,8 +35,10 @@ class Child:
         self._ended = asyncio.create_task(self._follow())
 
     @classmethod
-    async def start(cls, what: str, module: str, job: dict[str, Any], *, fds: Sequence[int] = ()) -> "Child":
-        """Run `python -m module` with *fds* open in it under the same numbers, and hand it *job*."""
+    async def start(
+        cls, what: str, module: str, job: dict[str, Any] | None = None, *, fds: Sequence[int] = ()
+    ) -> "Child":
+        """Run `python -m module` with *fds* open in it under the same numbers; hand it *job*, now or by `give`."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -46,12 +48,17 @@ class Child:
             pass_fds=tuple(fds),
             limit=_LINE_LIMIT,
         )
-        assert process.stdin is not None
         child = cls(what, process)
-        with contextlib.suppress(ConnectionError):  # it died at once: `ready` says so
-            process.stdin.write(json.dumps(job).encode() + b"\n")
-            await process.stdin.drain()
+        if job is not None:
+            await child.give(job)
         return child
+
+    async def give(self, job: dict[str, Any]) -> None:
+        """Hand it its job."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # it died at once: `ready` says so
+            self._process.stdin.write(json.dumps(job).encode() + b"\n")
+            await self._process.stdin.drain()
 
     async def _follow(self) -> None:
         assert self._process.stdout is not None
@@ -103,28 +110,3 @@ class Child:
         """End it at once; it writes nothing more."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-
-
-def read_job() -> dict[str, Any]:
-    """In the child: read the job. Later, standard input turns readable when it is to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
-    line = b""
-    while not line.endswith(b"\n"):
-        chunk = os.read(0, 1 << 16)
-        if not chunk:
-            raise SystemExit(0)
-        line += chunk
-    job: dict[str, Any] = json.loads(line)
-    return job
-
-
-def say(kind: str, **fields: Any) -> None:
-    """In the child: write one line to the parent."""
-    sys.stdout.write(json.dumps({"type": kind, **fields}) + "\n")
-    sys.stdout.flush()
-
-
-def one_line(error: BaseException) -> str:
-    """Put an exception into one line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, RigError) else f"{type(error).__name__}: {text}"

@@ -42,6 +42,8 @@ def stage_command(*arguments: str) -> list[str]:
 def world_environment() -> dict[str, str]:
     """Return the environment of a world: this project found first, and the folders of an administrator's programs."""
     kept = {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "TEMP", "TMP")}
+    if sys.version_info < (3, 12):  # Mininet imports distutils, for which setuptools would load all of itself
+        kept["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
     return {**kept, "PATH": tools.search_path(), "PYTHONPATH": str(_ROOT), "LC_ALL": "C.UTF-8"}
 
 

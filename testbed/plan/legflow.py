@@ -47,9 +47,9 @@ class LegFlows:
         self._simulator = simulator
         self._relays = Relays(plan)
 
-    def of(self, leg: Leg) -> LegFlow:
-        """Return the flow that stands for *leg*; raise CannotTell."""
-        return self._signaling(leg) if leg.flow == "signaling" else self._media(leg)
+    def of(self, leg: Leg) -> tuple[LegFlow, ...]:
+        """Return the flows that may stand for *leg*, the most likely first; raise CannotTell."""
+        return (self._signaling(leg),) if leg.flow == "signaling" else self._media(leg)
 
     def nodes(self, name: str) -> tuple[str, ...]:
         """Return the nodes that a leg's `from` or `to` means; raise CannotTell."""
@@ -73,37 +73,53 @@ class LegFlows:
         )
         return self._towards(self.nodes(opener)[0], self.nodes(server), fallback, backwards, f"{opener}'s server")
 
-    def _media(self, leg: Leg) -> LegFlow:
+    def _media(self, leg: Leg) -> tuple[LegFlow, ...]:
         for opener, edge, backwards in ((leg.from_, leg.to, False), (leg.to, leg.from_, True)):
             if self._is_edge(edge) and not self._is_edge(opener):
                 return self._by_edge(opener, edge, backwards)
         here = self.nodes(leg.from_)[0]
         target = Target(self._address(self.nodes(leg.to)[0], seen_from=here), self._media_port(leg.to), "udp")
         opening = self._opening(here, target, source_port=self._media_port(leg.from_), both_open=True)
-        return LegFlow(opening, note=self._candidates(leg))
+        return (LegFlow(opening, note=self._candidates(leg)),)
 
-    def _by_edge(self, opener: str, edge: str, backwards: bool) -> LegFlow:
-        """Return the flow of a party's or server's media to an Edge: its own as a relay, or the other end's."""
-        node, edges = self.nodes(opener)[0], self.nodes(edge)
-        jobs = self._jobs_of(opener)
-        own = next(filter(None, map(self._relays.given, jobs)), None)
-        found = self._relays.peer(opener) if opener in self._parties else None
-        if found is None:
-            return self._towards(node, edges, own, backwards, f"{opener}'s Edge")
-        peer, controls = found
-        note = self._direct(node, peer)
-        mine = next(filter(None, map(self._relays.relayed, jobs)), None)
-        theirs = self._relays.relayed(peer)
-        if self._passes(node, theirs) and (controls or not self._passes(peer.node, mine)):
-            return self._towards(node, edges, theirs, backwards, f"{peer.name}'s Edge", note)
-        return self._towards(node, edges, own, backwards, f"{opener}'s Edge", note)
+    def _by_edge(self, opener: str, edge: str, backwards: bool) -> tuple[LegFlow, ...]:
+        """Return the flows of a party's or server's media to an Edge: its own as a relay, or the other end's."""
+        edges, sessions = self.nodes(edge), list(self._sessions(opener))
+        ways = [way for session in sessions for way in self._ways(*session)]
+        used: dict[tuple[str, Target], list[str]] = {}
+        for node, target, name in ways:
+            if self._owner(target.address) in edges:
+                used.setdefault((node, target), []).append(name)
+        direct = "; ".join(dict.fromkeys(filter(None, (self._direct(job.node, peer) for job, peer, _ in sessions))))
+        if used:
+            return tuple(
+                self._towards(node, edges, target, backwards, "", f"{_pairing(names)}; {direct}".removesuffix("; "))
+                for (node, target), names in used.items()
+            )
+        instead = [f"ICE takes {self._owner(target.address)}" for _, target, _ in ways[:1]]
+        none = ["no pair of candidates with a relay gets through"] if sessions and not ways else []
+        note = "; ".join(filter(None, [direct, *instead, *none]))
+        own = next(filter(None, map(self._relays.given, self._jobs_of(opener))), None)
+        return (self._towards(self.nodes(opener)[0], edges, own, backwards, f"{opener}'s Edge", note),)
 
-    def _passes(self, node: str, relayed: Target | None) -> bool:
-        """Whether packets from *node* reach a relayed address, and its answers *node*."""
-        if relayed is None or self._owner(relayed.address) is None:
+    def _sessions(self, opener: str) -> Iterator[tuple[Job, Job, bool]]:
+        """Yield the ICE sessions that need an Edge, or all where none does: own job, peer, whether the own controls."""
+        every = [(job, peer, controls) for job in self._jobs_of(opener) for peer, controls in self._relays.peers(job)]
+        yield from [one for one in every if not self._direct(one[0].node, one[1])] or every
+
+    def _ways(self, job: Job, peer: Job, controls: bool) -> Iterator[tuple[str, Target, str]]:
+        """Yield where *job* sends its media by each pair of candidates that works for both ends."""
+        for pair in self._relays.pairs(job, peer, controls=controls):
+            if pair.way is not None and self._passes(job.node, pair.way) and self._passes(peer.node, pair.others_way):
+                yield job.node, pair.way, pair.name
+
+    def _passes(self, node: str, relay: Target | None) -> bool:
+        """Whether packets from *node* reach a relay that runs, at one of its addresses, and its answers *node*."""
+        owner = self._owner(relay.address) if relay is not None else None
+        if relay is None or owner is None or self._topology.nodes[owner].stopped:
             return False
         self._simulator.forget()
-        opening = self._opening(node, relayed, source_port=self._first_local_port(node))
+        opening = self._opening(node, relay, source_port=self._first_local_port(node))
         delivered = exchange(opening, self._simulator).is_delivered
         self._simulator.forget()
         return delivered
@@ -185,6 +201,11 @@ class LegFlows:
     def _first_local_port(self, node: str) -> int:
         ports = self._topology.nodes[node].local_ports
         return int(ports.partition("-")[0]) if ports else EPHEMERAL_PORT
+
+
+def _pairing(names: list[str]) -> str:
+    """Say when ICE takes a way: by which pairs of candidates."""
+    return f"where ICE selects {', or '.join(dict.fromkeys(names))}"
 
 
 def _targets(arguments: Any) -> Iterator[Target]:

@@ -4,28 +4,33 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from testbed import files
 from testbed.analysis.run import Run, read_run
 from testbed.errors import TestbedError
+from testbed.files import write_json
 from testbed.scenario import Verdict
-from testbed.verdict.checks import Check, judge_checks
+from testbed.verdict.checks import Check, judge_audio, judge_heard
+from testbed.verdict.conversations import conversations
 from testbed.verdict.health import judge_health
 from testbed.verdict.legs import LegJudgement, describe_leg, judge_leg
 from testbed.verdict.quality import remove_quality, write_quality
+from testbed.verdict.relaying import judge_pair, judge_relays
 
 FORMAT: Final = 1
 _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
 
 
 def judge(directory: Path) -> dict[str, Any]:
-    """Return verdict.json of the run in *directory*; one that cannot be read is an ERROR with the reason."""
+    """Return verdict.json of the run in *directory*; one that cannot be read is an ERROR with the reason.
+
+    A run whose manifest names a fault of the rig is an ERROR for that reason, whatever was seen before it broke.
+    """
     return _judge(directory)[0]
 
 
 def write_judgement(directory: Path) -> dict[str, Any]:
     """Judge *directory*, write its verdict.json, quality.json and tables, each in one step, and return the verdict.
 
-    Its `targets` counts the targets met, missed and unknown; None where nothing could be measured.
+    Its `targets` counts the targets met, missed and unknown; None where nothing could be measured or the rig broke.
     """
     verdict, run = _judge(directory)
     verdict["targets"] = None
@@ -39,24 +44,37 @@ def write_judgement(directory: Path) -> dict[str, Any]:
             # Figures that cannot be worked out are this program's fault: the paths stand, and the run is no success.
             fault = f"{directory}: cannot be measured: {type(error).__name__}: {error}"
             verdict |= {"verdict": "ERROR", "reason": fault}
-    files.write_json(directory / "verdict.json", verdict)
+    write_json(directory / "verdict.json", verdict)
     return verdict
 
 
 def _judge(directory: Path) -> tuple[dict[str, Any], Run | None]:
+    """Return verdict.json, and the run where it is whole: then its figures mean something."""
+    fault = _fault(directory)
     try:
         run = read_run(directory)
-        return judge_run(run), run
+        verdict = judge_run(run)
     except TestbedError as error:
-        return _error(directory, str(error)), None
+        return _error(directory, fault or str(error)), None
     except Exception as error:  # what is judged came from outside: whatever is wrong with it must be told, not thrown
-        return _error(directory, f"{directory}: cannot be judged: {type(error).__name__}: {error}"), None
+        reason = fault or f"{directory}: cannot be judged: {type(error).__name__}: {error}"
+        return _error(directory, reason), None
+    return (verdict | {"verdict": "ERROR", "reason": fault}, None) if fault else (verdict, run)
+
+
+def _fault(directory: Path) -> str:
+    """Return what broke the rig, from the manifest; nothing where it did not break or the manifest cannot be read."""
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return ""
+    return str(manifest.get("fault") or "") if isinstance(manifest, dict) else ""
 
 
 def judge_run(run: Run) -> dict[str, Any]:
     """Return verdict.json of *run*."""
     legs = [judge_leg(run, leg) for leg in run.scenario.legs]
-    checks = judge_checks(run)
+    checks = _checks(run)
     verdict, reason = _overall(legs, checks)
     return {
         "format": FORMAT,
@@ -70,6 +88,19 @@ def judge_run(run: Run) -> dict[str, Any]:
         "health": judge_health(run),
         "dropped": _dropped(run),
     }
+
+
+def _checks(run: Run) -> list[Check]:
+    """Return the checks of the row: relays and the selected pair wherever it has media, asked for or not."""
+    spoken, scenario = conversations(run), run.scenario
+    checks = []
+    if scenario.relays or scenario.selected_pair or any(leg.flow == "media" for leg in scenario.legs):
+        checks += [judge_relays(run, spoken), judge_pair(run, spoken)]
+    if scenario.calls:
+        checks.append(judge_heard(run, spoken))
+        if run.events is not None:
+            checks.append(judge_audio(run, run.events))
+    return checks
 
 
 def _overall(legs: list[LegJudgement], checks: list[Check]) -> tuple[Verdict, str]:

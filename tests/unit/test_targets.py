@@ -153,3 +153,21 @@ def test_an_unreadable_run_keeps_no_figures_of_before(tmp_path: Path) -> None:
     verdict = write_judgement(tmp_path)
     assert (verdict["verdict"], verdict["targets"]) == ("ERROR", None)
     assert not list(tmp_path.glob("*.parquet")) and not (tmp_path / "quality.json").exists()
+
+
+def test_a_run_whose_rig_broke_has_no_figures(tmp_path: Path) -> None:
+    judged(tmp_path, packets=100)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"fault": "the wire died"}))
+    verdict = write_judgement(tmp_path)
+    assert (verdict["verdict"], verdict["reason"], verdict["targets"]) == ("ERROR", "the wire died", None)
+    assert not (tmp_path / "quality.json").exists()
+
+
+def test_targets_in_a_manifest_that_are_no_targets_are_told(tmp_path: Path) -> None:
+    judged(tmp_path, packets=100)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"targets": {"targets": 3}}))
+    verdict = write_judgement(tmp_path)
+    assert verdict["verdict"] == "ERROR"
+    assert "cannot be measured" in verdict["reason"]
