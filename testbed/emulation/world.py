@@ -6,6 +6,7 @@ the kernel removes every process, interface and temporary file of the world; whe
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -47,6 +48,11 @@ def world_environment() -> dict[str, str]:
     return {**kept, "PATH": tools.search_path(), "PYTHONPATH": str(_ROOT), "LC_ALL": "C.UTF-8"}
 
 
+@functools.cache
+def _check_namespaces_once() -> None:
+    check_namespaces()
+
+
 def order_line(plan: Plan, directory: Path, backend: str, **more: Any) -> bytes:
     """Return the first line that the stage is told."""
     order = {"plan": plan.model_dump(mode="json"), "directory": str(directory.resolve()), "backend": backend, **more}
@@ -75,7 +81,7 @@ class World:
         Raises MissingTool if this machine cannot have worlds.
         """
         tools.check_tools(_NEEDED)
-        await asyncio.to_thread(check_namespaces)
+        await asyncio.to_thread(_check_namespaces_once)
         log = directory / LOG_FILE
         with log.open("wb") as errors:
             # A session of its own, so that Ctrl-C on the terminal reaches the conductor only.
