@@ -115,9 +115,9 @@ def _target_rows(judged: list[Document]) -> tuple[TargetRow, ...]:
     for one in judged:
         key = one["target"], one["from"], one["to"], one["stream"]["from"], one["stream"]["to"], one["stream"]["ssrc"]
         unit = FIGURES[one["figure"]][1]
-        observed = "not measured" if one["observed"] is None else f"{one['observed']:.3g} {unit}"
+        observed = "not measured" if one["observed"] is None else f"{one['observed']:.3g}\N{NO-BREAK SPACE}{unit}"
         rows.setdefault(key, {})[one["figure"]] = TargetCell(
-            observed, f"{one['limit']:g} {unit}", one["outcome"], MARKS[one["outcome"]], one["reason"]
+            observed, f"{one['limit']:g}\N{NO-BREAK SPACE}{unit}", one["outcome"], MARKS[one["outcome"]], one["reason"]
         )
     return tuple(
         TargetRow(key[0], f"{key[1]} → {key[2]}", f"{key[3]} → {key[4]}", tuple(cells.get(name) for name in FIGURES))

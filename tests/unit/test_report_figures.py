@@ -40,7 +40,7 @@ def test_losses_are_told_by_link(tmp_path: Path) -> None:
 def test_a_missed_target_shows_limit_and_reason(tmp_path: Path) -> None:
     cell = view(scenario(tmp_path)).targets[0].cells[2]
     assert cell is not None
-    assert (cell.outcome, cell.limit) == ("missed", "10 %")
+    assert (cell.outcome, cell.limit) == ("missed", "10\N{NO-BREAK SPACE}%")
     assert cell.reason.startswith("7 of 10 packets")
 
 
