@@ -40,10 +40,8 @@ def plain(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(plain(one) for one in value) or "none"
-    if isinstance(value, dict) and not value:
-        return "none"
     if isinstance(value, dict):
-        return "; ".join(f"{name}: {words}" for name, words in facts(value))
+        return "; ".join(f"{name}: {words}" for name, words in facts(value)) if value else "none"
     return str(value)
 
 
