@@ -136,9 +136,9 @@ class Jobs:
         edge = self._cast.media_edge(server)
         return {
             "listen": list(_LISTEN),
-            "front_end": self._hop(self._home_server(server), seen_from=server.node),
+            "front_end": self._inner_hop(self._home_server(server)),
             "relay": {
-                "address": str(self._cast.address(edge, seen_from=server.node)),
+                "address": str(inner_address(self._topology, self._adjacency, edge)),
                 "udp_port": TURN_UDP_PORT,
                 "tcp_port": TURN_TCP_PORT,
                 "secret": self._cast.secret(f"relay/{server.pool}"),
@@ -156,10 +156,11 @@ class Jobs:
 
     def _party(self, name: str, party: Party) -> Job:
         phone = self._cast.is_phone(party)
+        gateway = next((trunk.server.node for trunk in self._trunks if trunk.phone == name), party.node)
         arguments = {
             "name": name,
             "node": party.node,
-            "address": str(own_address(self._topology, self._adjacency, party.node)),
+            "address": str(self._cast.address(party.node, seen_from=gateway)),
             "uri": party.uri,
             "tone_hz": self._tones[name],
             "tones": self._tones,
@@ -200,6 +201,10 @@ class Jobs:
 
     def _hop(self, node: str, *, seen_from: str, transport: str = "tcp") -> dict[str, Any]:
         return {"address": str(self._cast.address(node, seen_from=seen_from)), "port": SIP_PORT, "transport": transport}
+
+    def _inner_hop(self, node: str) -> dict[str, Any]:
+        address = inner_address(self._topology, self._adjacency, node)
+        return {"address": str(address), "port": SIP_PORT, "transport": "tcp"}
 
     def _password(self, party: str) -> str:
         return self._cast.secret(f"password/{party}")
