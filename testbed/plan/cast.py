@@ -131,12 +131,12 @@ class Cast:
 
     def front_end(self, pool: str) -> str:
         """Return the pool's Front End; of Cloud Connector, which has none, its Mediation Server; raise SpecError."""
-        role = "front-end" if self.has_users(pool) or "mediation" not in self.pool(pool).roles else "mediation"
-        return self.role_nodes(pool, role)[0]
+        return self.role_nodes(pool, "mediation" if self.is_connector(pool) else "front-end")[0]
 
-    def has_users(self, pool: str) -> bool:
-        """Whether the pool is home to users: it has a Front End."""
-        return bool(self.pool(pool).roles.get("front-end"))
+    def is_connector(self, pool: str) -> bool:
+        """Whether the pool is a Cloud Connector: Mediation Servers behind an Edge, and home to nobody."""
+        roles = self.pool(pool).roles
+        return "mediation" in roles and "front-end" not in roles and not self.users(pool)
 
     def role_nodes(self, pool: str, role: str) -> tuple[str, ...]:
         """Return the nodes of a role that the pool cannot do without; raise SpecError if it has none."""

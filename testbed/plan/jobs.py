@@ -54,7 +54,7 @@ class Jobs:
         for pool in self._cast.pools():
             for node in self._cast.role_nodes(pool, "edge"):
                 yield self._job(node, "edge", self._edge(pool, node))
-            for node in self._cast.role_nodes(pool, "front-end") if self._cast.has_users(pool) else ():
+            for node in () if self._cast.is_connector(pool) else self._cast.role_nodes(pool, "front-end"):
                 yield self._job(node, "front_end", self._front_end(pool, node))
         for server in self._conferences:
             yield self._job(server.node, "conference", self._conference(server))
@@ -150,9 +150,7 @@ class Jobs:
 
     def _home_server(self, server: Server) -> str:
         """Return where a media server sends its requests: its Front End, or the Edge of Cloud Connector."""
-        if self._cast.has_users(server.pool):
-            return self._cast.front_end(server.pool)
-        return self._cast.role_nodes(server.pool, "edge")[0]
+        return self._cast.role_nodes(server.pool, "edge" if self._cast.is_connector(server.pool) else "front-end")[0]
 
     def _party(self, name: str, party: Party) -> Job:
         phone = self._cast.is_phone(party)

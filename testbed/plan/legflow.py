@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from testbed.plan.bgp import PRIVATE
-from testbed.plan.exchange import Opening, exchange
+from testbed.plan.exchange import Exchange, Opening, exchange
 from testbed.plan.model import Job, Plan
 from testbed.plan.policy import Protocol
 from testbed.plan.relays import TURN_PORT, Relays, Target
@@ -35,6 +35,8 @@ class LegFlow:
     opens_backwards: bool = False
     "Whether the opener is the leg's `to`: then the leg's forward path is that of the answers."
     note: str = ""
+    onward: Opening | None = None
+    "The second stretch, where the leg's far end is behind a relay of the opener's own."
 
 
 class LegFlows:
@@ -94,19 +96,44 @@ class LegFlows:
         note = self._direct(node, peer)
         mine = next(filter(None, map(self._relays.relayed, jobs)), None)
         theirs = self._relays.relayed(peer)
-        if self._passes(node, theirs) and (controls or not self._passes(peer.node, mine)):
+        if self._passes(node, own, theirs) and (
+            controls or not self._passes(peer.node, self._relays.given(peer), mine)
+        ):
             return self._towards(node, edges, theirs, backwards, f"{peer.name}'s Edge", note)
-        return self._towards(node, edges, own, backwards, f"{opener}'s Edge", note)
+        return self._by_own_relay(opener, edges, own, (mine, theirs), backwards, note)
 
-    def _passes(self, node: str, relayed: Target | None) -> bool:
-        """Whether packets from *node* reach a relayed address, and its answers *node*."""
+    def _by_own_relay(
+        self, opener: str, edges: tuple[str, ...], own: Target | None,
+        relayed: tuple[Target | None, Target | None], backwards: bool, note: str,
+    ) -> LegFlow:  # fmt: skip
+        """Return the flow by the opener's own relay, and on from there where the wanted Edge is the other end's."""
+        mine, theirs = relayed
+        node = self.nodes(opener)[0]
+        first, last = (None if target is None else self._owner(target.address) for target in relayed)
+        if own is None or mine is None or theirs is None or first is None or first in edges or last not in edges:
+            return self._towards(node, edges, own, backwards, f"{opener}'s Edge", note)
+        opening = self._opening(node, own, source_port=self._first_local_port(node))
+        packet = Packet("udp", mine.address, mine.port, theirs.address, theirs.port)
+        notes = filter(None, (note, f"by {opener}'s own relay, {first}"))
+        return LegFlow(opening, backwards, "; ".join(notes), Opening(first, packet, both_open=True))
+
+    def _passes(self, node: str, own: Target | None, relayed: Target | None) -> bool:
+        """Whether packets from *node* reach a relayed address, which lets them in, and its answers *node*.
+
+        A relay lets in whom its client was told of (RFC 8656 section 9): a candidate of *node*, whose own relay is *own*.
+        """
         if relayed is None or self._owner(relayed.address) is None:
             return False
+        told = self._try(node, relayed)
+        mapped = self._try(node, own).out.packet.source if own is not None else None
+        return told.is_delivered and told.out.packet.source in (self._address(node, seen_from=node), mapped)
+
+    def _try(self, node: str, target: Target) -> Exchange:
+        """Return what becomes of a flow to *target*, of which nothing is remembered."""
         self._simulator.forget()
-        opening = self._opening(node, relayed, source_port=self._first_local_port(node))
-        delivered = exchange(opening, self._simulator).is_delivered
+        told = exchange(self._opening(node, target, source_port=self._first_local_port(node)), self._simulator)
         self._simulator.forget()
-        return delivered
+        return told
 
     def _direct(self, node: str, other: Job) -> str:
         """Return a note where the two ends reach each other without any Edge, which ICE prefers."""
