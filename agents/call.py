@@ -4,8 +4,8 @@ import asyncio
 import enum
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, Protocol
 
 from agents.ice import RelayError
 from agents.media import MediaFailed
@@ -134,12 +134,12 @@ class Call:
         self.event("established", **self._timing())
 
     async def stay(self, duration_s: float | None) -> None:
-        """Stay until *duration_s* is over, the other side hangs up or the media is lost; raise CallEnded."""
+        """Stay until the other side has been heard for *duration_s*, hangs up or its media is lost; raise CallEnded."""
         assert self.session is not None
-        ended = asyncio.create_task(self._hung_up())
-        lost = asyncio.create_task(self._media_lost(self.session))
-        over = asyncio.create_task(asyncio.sleep(duration_s if duration_s is not None else 1e9))
-        await self._first_of(ended, lost, over)
+        ends: list[Coroutine[Any, Any, None]] = [self._hung_up(), self._media_lost(self.session)]
+        if duration_s is not None:
+            ends.append(asyncio.sleep(self._moments[Milestones.MEDIA] + duration_s - self._loop.time()))
+        await self._first_of(*map(asyncio.create_task, ends))
         raise CallEnded("hangup")
 
     async def _hung_up(self) -> None:

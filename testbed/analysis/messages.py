@@ -1,6 +1,6 @@
 """What captured STUN, TURN and ICMP messages say, read one by one: there are few of them.
 
-STUN: RFC 8489 section 5 and 14; methods of TURN: RFC 8656 section 17. ICMP: RFC 792.
+STUN: RFC 8489 section 5 and 14; methods and attributes of TURN: RFC 8656 sections 17 and 18. ICMP: RFC 792.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,10 @@ BINDING: Final = 0x001
 ALLOCATE: Final = 0x003
 METHODS: Final = {1: "Binding", 3: "Allocate", 4: "Refresh", 8: "CreatePermission", 9: "ChannelBind"}
 _ERROR_CODE: Final = 0x0009
+_XOR_RELAYED_ADDRESS: Final = 0x0016
+_ALLOCATE_SUCCESS: Final = 0x0103
+_MAGIC_COOKIE: Final = 0x2112A442
+_IPV4: Final = 1
 _CHALLENGES: Final = (401, 438)
 "Unauthorized and Stale Nonce: the first answer of every TURN server, to be asked again with credentials (RFC 8656 5)."
 _ICMP_UNREACHABLE: Final = 3
@@ -77,14 +81,34 @@ def parse_stun(data: bytes, row: int = 0) -> StunMessage | None:
     method = (kind & 0x000F) | (kind & 0x00E0) >> 1 | (kind & 0x3E00) >> 2
     message_class = (kind & 0x0010) >> 4 | (kind & 0x0100) >> 7
     error = None
-    at = 20
-    while at + 4 <= len(data):
-        attribute, size = int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 4], "big")
-        value = data[at + 4 : at + 4 + size]
+    for attribute, value in _attributes(data):
         if attribute == _ERROR_CODE and len(value) >= 4:
             error = (value[2] & 7) * 100 + value[3], value[4:].decode("utf-8", "replace")
-        at += 4 + (size + 3 & ~3)
     return StunMessage(row, method, message_class == 0, message_class == 2, error, data[8:20])
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and value of each attribute of a STUN message."""
+    at = 20
+    while at + 4 <= len(data):
+        size = int.from_bytes(data[at + 2 : at + 4], "big")
+        yield int.from_bytes(data[at : at + 2], "big"), data[at + 4 : at + 4 + size]
+        at += 4 + (size + 3 & ~3)
+
+
+def allocations(packets: Packets) -> dict[tuple[int, int, int, int, int], tuple[int, int]]:
+    """Return the relayed transport addresses that TURN servers granted, by the five-tuple of the granting answer."""
+    found = {}
+    for row in np.flatnonzero((packets.stun_type == _ALLOCATE_SUCCESS) & (packets.kind == Kind.STUN)).tolist():
+        columns = (packets.source, packets.source_port, packets.destination, packets.destination_port)
+        source, source_port, destination, destination_port = (int(column[row]) for column in columns)
+        for attribute, value in _attributes(packets.payload(row)):
+            if attribute == _XOR_RELAYED_ADDRESS and len(value) == 8 and value[1] == _IPV4:
+                port = int.from_bytes(value[2:4], "big") ^ _MAGIC_COOKIE >> 16
+                relayed = int.from_bytes(value[4:], "big") ^ _MAGIC_COOKIE, port
+                tuple5 = int(packets.protocol[row]), source, source_port, destination, destination_port
+                found[tuple5] = relayed
+    return found
 
 
 def unreachables(packets: Packets) -> tuple[Unreachable, ...]:

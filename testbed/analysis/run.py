@@ -83,6 +83,8 @@ def read_run(directory: Path) -> Run:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{directory / 'manifest.json'}: {error.title}: {where}: {first['msg']}") from error
+    if not isinstance(emulation, Mapping):
+        raise RunError(f"{directory / 'manifest.json'}: has no account of the emulation: it broke before its end")
     packets = decode(directory / "capture.pcapng", sip_ports=plan.sip_ports)
     sources = {int(ssrc) for ssrc in np.unique(packets.ssrc[packets.kind == Kind.RTP])}
     dropped = decode(directory / "dropped.pcapng", sip_ports=plan.sip_ports, sources=sources)

@@ -77,7 +77,9 @@ class CaptureHandle:
 async def start(points: Sequence[CapturePoint], firewalls: Sequence[DropPoint], directory: Path) -> CaptureHandle:
     """Start capturing into *directory*, which must exist. Await `ready` of what is returned before the first packet."""
     job = {
-        "directory": str(directory),
+        "packets": str(directory / CAPTURE_FILE),
+        "drops": str(directory / DROPPED_FILE),
+        "nflog_group": NFLOG_GROUP,
         "points": [
             {
                 "link": x.link,

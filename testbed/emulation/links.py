@@ -4,7 +4,6 @@ Link n of a plan goes through the switchboard namespace by two interfaces: `w<n>
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -13,6 +12,7 @@ from testbed.emulation import netem
 from testbed.emulation.child import Child
 from testbed.errors import MissingTool
 from testbed.plan.model import LinkPlan
+from testbed.topology import LinkShape
 
 Backend = Literal["netem", "wire"]
 
@@ -103,13 +103,18 @@ async def start(links: Sequence[ShapedLink], *, switchboard_fd: int, backend: Ba
                 "name": x.plan.name,
                 "interface_a": x.interface_a,
                 "interface_b": x.interface_b,
-                "shape_forward": json.loads(x.plan.shape_forward.model_dump_json()),
-                "shape_return": json.loads(x.plan.shape_return.model_dump_json()),
+                "shape_forward": _values(x.plan.shape_forward),
+                "shape_return": _values(x.plan.shape_return),
             }
             for x in links
         ],
     }
     return WireLinks(await Child.start("the wire", "testbed.emulation.wire_process", job, fds=(switchboard_fd,)))
+
+
+def _values(shape: LinkShape) -> dict[str, Any]:
+    """Return a shape in numbers, not as people write it."""
+    return {**dict(shape), "burst_loss": dict(shape.burst_loss) if shape.burst_loss else None}
 
 
 class WireLinks:

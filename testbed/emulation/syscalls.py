@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 CLONE_NEWNET: Final = 0x40000000
+_CLONE_FILES: Final = 0x400
 _PR_SET_TIMERSLACK: Final = 29
 _CLOCK_REALTIME: Final = 0
 _TFD_NONBLOCK: Final = os.O_NONBLOCK
@@ -40,6 +41,11 @@ def enter_network(netns_fd: int) -> None:
 def leave_for_new_network() -> None:
     """Move this thread into a fresh, empty network namespace (unshare(2)); raise OSError."""
     _checked(_libc.unshare(CLONE_NEWNET), "unshare")
+
+
+def leave_shared_files() -> None:
+    """Give this thread a table of file descriptors of its own, a copy of the process's (unshare(2)); raise OSError."""
+    _checked(_libc.unshare(_CLONE_FILES), "unshare")
 
 
 @contextmanager

@@ -13,9 +13,10 @@ they follow closely a late one holds up those behind it. The share `reorder` ski
 
 import struct
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from testbed.topology import BurstLoss, LinkShape
+if TYPE_CHECKING:
+    from testbed.topology import BurstLoss, LinkShape
 
 ETHERNET_BYTES: Final = 14
 _ARP: Final = b"\x08\x06"
@@ -32,7 +33,7 @@ _word: Final = struct.Struct("!H")
 class BurstLossState:
     """A Gilbert-Elliott chain: two states, one step a packet."""
 
-    def __init__(self, model: BurstLoss) -> None:
+    def __init__(self, model: "BurstLoss") -> None:
         self._model = model
         self._is_bad = False
 
@@ -44,7 +45,7 @@ class BurstLossState:
         return was_bad and random.random() < self._model.loss
 
 
-def jitter_ns(shape: LinkShape, random: Random) -> int:
+def jitter_ns(shape: "LinkShape", random: Random) -> int:
     """Draw what is added to the delay; negative as often as the distribution says."""
     match shape.jitter_distribution:
         case "uniform":
@@ -59,7 +60,7 @@ def jitter_ns(shape: LinkShape, random: Random) -> int:
 class LinkDirection:
     """One direction of one link. Times are whole nanoseconds of one clock; packets are told in the order of arrival."""
 
-    def __init__(self, shape: LinkShape, random: Random) -> None:
+    def __init__(self, shape: "LinkShape", random: Random) -> None:
         self.shape = shape
         self.received = 0
         "Packets told of by `admit`."

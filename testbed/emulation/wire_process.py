@@ -1,8 +1,9 @@
 """The wire process: `python -m testbed.emulation.wire_process`, started and told its job by `links`.
 
-Frames come in on one AF_PACKET socket of a link and go out by the other, when `wire.LinkDirection` says they are due.
-Due times count from the kernel's receive timestamp, so that lateness with one frame is not handed on to the next. The
-process sleeps until a frame arrives or is due.
+One AF_PACKET socket hears the whole switchboard and sends each frame out by the other port of its link, when
+`wire.LinkDirection` says that it is due. (To close such a socket the kernel waits for all processors: two a link would
+hold up a world's end.) Due times count from the kernel's receive timestamp, so that lateness with one frame is not
+handed on to the next. The process sleeps until a frame arrives or is due.
 """
 
 import errno
@@ -15,13 +16,16 @@ import struct
 import sys
 import time
 from random import Random
-from typing import Any, Final
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from testbed.emulation.child import one_line, read_job, say
+from testbed.emulation.parent import one_line, read_job, say
 from testbed.emulation.syscalls import Timer, inside_network, set_timer_slack
 from testbed.emulation.wire import ETHERNET_BYTES, LatenessHistogram, LinkDirection, bleach_dscp, is_shaped_frame
 from testbed.errors import RigError
-from testbed.topology import LinkShape
+
+if TYPE_CHECKING:
+    from testbed.topology import LinkShape
 
 _ETH_P_ALL: Final = 3
 _SOL_PACKET: Final = 263
@@ -31,39 +35,38 @@ _BUFFER_BYTES: Final = 8 << 20
 _FRAME_BYTES: Final = 1 << 16
 _ANCILLARY_BYTES: Final = 64
 _BURST: Final = 32
-"Frames taken from one socket before frames that are due get their turn."
+"Frames taken before frames that are due get their turn."
 _NANO: Final = 1_000_000_000
 _timespec_at: Final = struct.Struct("@ll").unpack_from
-_LOST_ON_SEND: Final = {errno.ENOBUFS, errno.ENETDOWN, errno.EAGAIN, errno.ENXIO, errno.EMSGSIZE}
+_LOST_ON_SEND: Final = {errno.ENOBUFS, errno.ENETDOWN, errno.EAGAIN, errno.ENODEV, errno.ENXIO, errno.EMSGSIZE}
 "A cable that was pulled, a full queue, a frame beyond the MTU: the frame is gone, as on a real cable, and counted."
 
 
-def open_port(interface: str) -> socket.socket:
-    """Open a socket that gets what arrives on *interface* with kernel timestamps, not what leaves; not blocking."""
-    port = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+def open_switchboard() -> socket.socket:
+    """Open a socket that gets what arrives on any interface with kernel timestamps, not what leaves; not blocking."""
+    switchboard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
     for level, option, value in (
         (socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1),
         (_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1),
         (_SOL_PACKET, _PACKET_QDISC_BYPASS, 1),
     ):
-        port.setsockopt(level, option, value)
+        switchboard.setsockopt(level, option, value)
     for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:
-            port.setsockopt(socket.SOL_SOCKET, forced, _BUFFER_BYTES)
+            switchboard.setsockopt(socket.SOL_SOCKET, forced, _BUFFER_BYTES)
         except PermissionError:  # a user namespace may not exceed net.core.rmem_max on older kernels
-            port.setsockopt(socket.SOL_SOCKET, plain, _BUFFER_BYTES)
-    port.setblocking(False)
-    port.bind((interface, _ETH_P_ALL))
-    return port
+            switchboard.setsockopt(socket.SOL_SOCKET, plain, _BUFFER_BYTES)
+    switchboard.setblocking(False)
+    return switchboard
 
 
 class Route:
-    """One direction of one link: in by one port, out by the other."""
+    """One direction of one link: what comes in by one port goes out by the other."""
 
-    __slots__ = ("direction", "incoming", "is_bleached", "outgoing")
+    __slots__ = ("direction", "is_bleached", "outgoing")
 
-    def __init__(self, incoming: socket.socket, outgoing: socket.socket, shape: LinkShape, random: Random) -> None:
-        self.incoming, self.outgoing = incoming, outgoing
+    def __init__(self, outgoing: str, shape: "LinkShape", random: Random) -> None:
+        self.outgoing = outgoing, _ETH_P_ALL
         self.direction = LinkDirection(shape, random)
         self.is_bleached = shape.dscp == "bleach"
 
@@ -80,17 +83,30 @@ class Wire:
         self._timer = Timer()
         self._timer_due_ns = 0
         self._is_over = False
+        self._by_port: dict[str, Route] = {}
+        "Interface that a frame comes in by, to its route."
         with inside_network(job["netns_fd"]):
+            present = {name for _, name in socket.if_nameindex()}
             for link in job["links"]:
-                self.routes[link["name"]] = _open_link(link, job["seed"])
+                self._add_link(link, job["seed"], present)
+            self._switchboard = open_switchboard()
+
+    def _add_link(self, link: dict[str, Any], seed: int, present: set[str]) -> None:
+        name, ports = link["name"], (link["interface_a"], link["interface_b"])
+        for port in ports:
+            if port not in present:
+                raise RigError(f"{name}: cannot open {port}: {os.strerror(errno.ENODEV)}")
+        self.routes[name] = {}
+        for way, incoming, outgoing in (("forward", *ports), ("return", *reversed(ports))):
+            route = Route(outgoing, _shape_of(link[f"shape_{way}"]), Random(f"{seed} {name} {way}"))
+            self.routes[name][way] = self._by_port[incoming] = route
 
     def run(self) -> None:
         """Carry frames until standard input ends."""
         poller = select.epoll()
-        by_fd = {r.incoming.fileno(): r for directions in self.routes.values() for r in directions.values()}
-        for fd in (0, self._timer.fileno(), *by_fd):
-            poller.register(fd, select.EPOLLIN)
         timer_fd = self._timer.fileno()
+        for fd in (0, timer_fd, self._switchboard.fileno()):
+            poller.register(fd, select.EPOLLIN)
         while not self._is_over:
             for fd, _ in poller.poll():
                 if fd == timer_fd:
@@ -99,27 +115,26 @@ class Wire:
                 elif fd == 0:
                     self._is_over = not os.read(0, 4096)
                 else:
-                    self._take(by_fd[fd])
+                    self._take()
                 self._send_due()
             self._arm()
 
-    def _take(self, route: Route) -> None:
-        receive, admit, heap = route.incoming.recvmsg, route.direction.admit, self._heap
+    def _take(self) -> None:
+        receive, heap = self._switchboard.recvmsg, self._heap
         for _ in range(_BURST):
             try:
-                frame, ancillary, _, _ = receive(_FRAME_BYTES, _ANCILLARY_BYTES)
+                frame, ancillary, _, address = receive(_FRAME_BYTES, _ANCILLARY_BYTES)
             except BlockingIOError:
                 return
-            except OSError as error:
-                if error.errno != errno.ENETDOWN:  # the cable was pulled: said once
-                    raise
-                return
+            route = self._by_port.get(address[0])
+            if route is None:  # the loopback
+                continue
             seconds, nanoseconds = _timespec_at(ancillary[0][2])
             arrived_ns = seconds * _NANO + nanoseconds
             if is_shaped_frame(frame):
                 if route.is_bleached:
                     frame = bleach_dscp(frame)
-                for due_ns in admit(arrived_ns, len(frame) - ETHERNET_BYTES):
+                for due_ns in route.direction.admit(arrived_ns, len(frame) - ETHERNET_BYTES):
                     self._sequence += 1
                     heapq.heappush(heap, (due_ns, self._sequence, route, frame, True))
             else:
@@ -127,12 +142,12 @@ class Wire:
                 heapq.heappush(heap, (arrived_ns, self._sequence, route, frame, False))
 
     def _send_due(self) -> None:
-        heap = self._heap
+        heap, send = self._heap, self._switchboard.sendto
         now_ns = time.time_ns()
         while heap and heap[0][0] <= now_ns:
             due_ns, _, route, frame, is_shaped = heapq.heappop(heap)
             try:
-                route.outgoing.send(frame)
+                send(frame, route.outgoing)
             except OSError as error:
                 if error.errno not in _LOST_ON_SEND:
                     raise
@@ -149,8 +164,7 @@ class Wire:
 
     def result(self) -> dict[str, Any]:
         """Return health and counters."""
-        ports = {r.incoming for directions in self.routes.values() for r in directions.values()}
-        drops = sum(struct.unpack("II", p.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1] for p in ports)
+        _, drops = struct.unpack("II", self._switchboard.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
         return {
             "health": {
                 "frames": self.lateness.count,
@@ -165,18 +179,10 @@ class Wire:
         }
 
 
-def _open_link(link: dict[str, Any], seed: int) -> dict[str, Route]:
-    name, ports = link["name"], []
-    for interface in (link["interface_a"], link["interface_b"]):
-        try:
-            ports.append(open_port(interface))
-        except OSError as error:
-            raise RigError(f"{name}: cannot open {interface}: {error.strerror}") from error
-    a, b = ports
-    return {
-        way: Route(incoming, outgoing, LinkShape.model_validate(link[f"shape_{way}"]), Random(f"{seed} {name} {way}"))
-        for way, incoming, outgoing in (("forward", a, b), ("return", b, a))
-    }
+def _shape_of(written: dict[str, Any]) -> "LinkShape":
+    """Return a shape as the plan has it, validated there: importing what validates takes longer than all else here."""
+    burst_loss = written["burst_loss"] and SimpleNamespace(**written["burst_loss"])
+    return cast("LinkShape", SimpleNamespace(**{**written, "burst_loss": burst_loss}))
 
 
 def main() -> int:

@@ -10,11 +10,13 @@ MARK = "≠"
 
 
 def explain_lines(plan: Plan) -> list[str]:
-    """Return the predicted path of every leg as plain lines, an empty one between legs."""
+    """Return the predicted paths of every leg as plain lines, an empty one between legs."""
     links = {link.name: link for link in plan.links}
     lines: list[str] = []
-    for path in plan.predicted:
-        lines += [*([""] if lines else []), *_leg_lines(path, plan, links)]
+    for leg in dict.fromkeys(path.leg for path in plan.predicted):
+        lines += [*([""] if lines else []), "{} {} -> {}".format(*leg)]
+        for number, path in enumerate(plan.predictions(*leg)):
+            lines += _path_lines(path, plan, links, lead="or " if number else "")
     return lines
 
 
@@ -28,9 +30,8 @@ def _difference(one: Sequence[str], other: Sequence[str]) -> int | None:
     return next((place for place, (here, there) in pairs if here != there), None)
 
 
-def _leg_lines(path: PredictedPath, plan: Plan, links: dict[str, LinkPlan]) -> list[str]:
-    lines = [f"{path.flow} {path.from_} -> {path.to}"]
-    lines += [f"  {path.note}"] if path.note else []
+def _path_lines(path: PredictedPath, plan: Plan, links: dict[str, LinkPlan], lead: str) -> list[str]:
+    lines = [f"  {lead}{path.note}"] if lead or path.note else []
     starts, ends = (plan.roles.get(name, (name,)) for name in (path.from_, path.to))
     there = _hops(path.forward, links, starts)
     back = _hops(path.return_, links, ends)

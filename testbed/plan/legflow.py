@@ -10,10 +10,10 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from testbed.plan.bgp import PRIVATE
-from testbed.plan.exchange import Exchange, Opening, exchange
+from testbed.plan.exchange import Opening, exchange
 from testbed.plan.model import Job, Plan
 from testbed.plan.policy import Protocol
-from testbed.plan.relays import TURN_PORT, Relays, Target
+from testbed.plan.relays import TURN_PORT, RelayedPair, Relays, Target
 from testbed.plan.walk import Packet, Simulator
 from testbed.scenario import Leg, Scenario
 from testbed.topology import Topology
@@ -36,7 +36,16 @@ class LegFlow:
     "Whether the opener is the leg's `to`: then the leg's forward path is that of the answers."
     note: str = ""
     onward: Opening | None = None
-    "The second stretch, where the leg's far end is behind a relay of the opener's own."
+    "What follows where the leg's Edge is the other end's, and the opener's own relay comes before it."
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where media goes to by a pair of candidates."""
+
+    node: str
+    target: Target
+    pair: RelayedPair
 
 
 class LegFlows:
@@ -49,9 +58,9 @@ class LegFlows:
         self._simulator = simulator
         self._relays = Relays(plan)
 
-    def of(self, leg: Leg) -> LegFlow:
-        """Return the flow that stands for *leg*; raise CannotTell."""
-        return self._signaling(leg) if leg.flow == "signaling" else self._media(leg)
+    def of(self, leg: Leg) -> tuple[LegFlow, ...]:
+        """Return the flows that may stand for *leg*, the most likely first; raise CannotTell."""
+        return (self._signaling(leg),) if leg.flow == "signaling" else self._media(leg)
 
     def nodes(self, name: str) -> tuple[str, ...]:
         """Return the nodes that a leg's `from` or `to` means; raise CannotTell."""
@@ -75,65 +84,86 @@ class LegFlows:
         )
         return self._towards(self.nodes(opener)[0], self.nodes(server), fallback, backwards, f"{opener}'s server")
 
-    def _media(self, leg: Leg) -> LegFlow:
+    def _media(self, leg: Leg) -> tuple[LegFlow, ...]:
         for opener, edge, backwards in ((leg.from_, leg.to, False), (leg.to, leg.from_, True)):
             if self._is_edge(edge) and not self._is_edge(opener):
                 return self._by_edge(opener, edge, backwards)
         here = self.nodes(leg.from_)[0]
         target = Target(self._address(self.nodes(leg.to)[0], seen_from=here), self._media_port(leg.to), "udp")
         opening = self._opening(here, target, source_port=self._media_port(leg.from_), both_open=True)
-        return LegFlow(opening, note=self._candidates(leg))
+        return (LegFlow(opening, note=self._candidates(leg)),)
 
-    def _by_edge(self, opener: str, edge: str, backwards: bool) -> LegFlow:
-        """Return the flow of a party's or server's media to an Edge: its own as a relay, or the other end's."""
-        node, edges = self.nodes(opener)[0], self.nodes(edge)
-        jobs = self._jobs_of(opener)
-        own = next(filter(None, map(self._relays.given, jobs)), None)
-        found = self._relays.peer(opener) if opener in self._parties else None
-        if found is None:
-            return self._towards(node, edges, own, backwards, f"{opener}'s Edge")
-        peer, controls = found
-        note = self._direct(node, peer)
-        mine = next(filter(None, map(self._relays.relayed, jobs)), None)
-        theirs = self._relays.relayed(peer)
-        if self._passes(node, own, theirs) and (
-            controls or not self._passes(peer.node, self._relays.given(peer), mine)
-        ):
-            return self._towards(node, edges, theirs, backwards, f"{peer.name}'s Edge", note)
-        return self._by_own_relay(opener, edges, own, (mine, theirs), backwards, note)
+    def _by_edge(self, opener: str, edge: str, backwards: bool) -> tuple[LegFlow, ...]:
+        """Return the flows of a party's or server's media to an Edge: its own as a relay, or the other end's."""
+        edges, sessions = self.nodes(edge), list(self._sessions(opener))
+        ways = [way for session in sessions for way in self._ways(*session)]
+        used: dict[tuple[str, Target], list[str]] = {}
+        for way in ways:
+            if self._owner(way.target.address) in edges:
+                used.setdefault((way.node, way.target), []).append(way.pair.name)
+        direct = "; ".join(dict.fromkeys(filter(None, (self._direct(job.node, peer) for job, peer, _ in sessions))))
+        if used:
+            return tuple(
+                self._towards(node, edges, target, backwards, "", f"{_pairing(names)}; {direct}".removesuffix("; "))
+                for (node, target), names in used.items()
+            )
+        for way in ways:
+            if way.pair.between is not None and self._owner(way.pair.between[1].address) in edges:
+                return (self._by_own_relay(way, way.pair.between, backwards),)
+        instead = [f"ICE takes {self._owner(way.target.address)}" for way in ways[:1]]
+        none = ["no pair of candidates with a relay gets through"] if sessions and not ways else []
+        note = "; ".join(filter(None, [direct, *instead, *none]))
+        own = next(filter(None, map(self._relays.given, self._jobs_of(opener))), None)
+        return (self._towards(self.nodes(opener)[0], edges, own, backwards, f"{opener}'s Edge", note),)
 
-    def _by_own_relay(
-        self, opener: str, edges: tuple[str, ...], own: Target | None,
-        relayed: tuple[Target | None, Target | None], backwards: bool, note: str,
-    ) -> LegFlow:  # fmt: skip
-        """Return the flow by the opener's own relay, and on from there where the wanted Edge is the other end's."""
-        mine, theirs = relayed
-        node = self.nodes(opener)[0]
-        first, last = (None if target is None else self._owner(target.address) for target in relayed)
-        if own is None or mine is None or theirs is None or first is None or first in edges or last not in edges:
-            return self._towards(node, edges, own, backwards, f"{opener}'s Edge", note)
-        opening = self._opening(node, own, source_port=self._first_local_port(node))
-        packet = Packet("udp", mine.address, mine.port, theirs.address, theirs.port)
-        notes = filter(None, (note, f"by {opener}'s own relay, {first}"))
-        return LegFlow(opening, backwards, "; ".join(notes), Opening(first, packet, both_open=True))
+    def _sessions(self, opener: str) -> Iterator[tuple[Job, Job, bool]]:
+        """Yield the ICE sessions that need an Edge, or all where none does: own job, peer, whether the own controls."""
+        every = [(job, peer, controls) for job in self._jobs_of(opener) for peer, controls in self._relays.peers(job)]
+        yield from [one for one in every if not self._direct(one[0].node, one[1])] or every
 
-    def _passes(self, node: str, own: Target | None, relayed: Target | None) -> bool:
-        """Whether packets from *node* reach a relayed address, which lets them in, and its answers *node*.
+    def _ways(self, job: Job, peer: Job, controls: bool) -> Iterator[_Way]:
+        """Yield where *job* sends its media by each pair of candidates that works for both ends."""
+        for pair in self._relays.pairs(job, peer, controls=controls):
+            if pair.way is not None and self._is_let_in(job, pair.way) and self._is_let_in(peer, pair.others_way):
+                yield _Way(job.node, pair.way, pair)
 
-        A relay lets in whom its client was told of (RFC 8656 section 9): a candidate of *node*, whose own relay is *own*.
+    def _by_own_relay(self, way: _Way, between: tuple[Target, Target], backwards: bool) -> LegFlow:
+        """Return the flow by the opener's own relay, which the leg does not name, and on to the other end's, the leg's."""
+        relay = str(self._owner(between[0].address))
+        packet = Packet("udp", between[0].address, between[0].port, between[1].address, between[1].port)
+        opening = self._opening(way.node, way.target, source_port=self._first_local_port(way.node))
+        note = f"{_pairing([way.pair.name])}, by {relay}"
+        return LegFlow(opening, backwards, note, Opening(relay, packet, both_open=True))
+
+    def _is_let_in(self, job: Job, relay: Target | None) -> bool:
+        """Whether *job*'s packets pass a relay both ways: its own, or the other end's, which was told of its candidates.
+
+        A relay drops what comes from elsewhere (RFC 8656 section 9): a source that NAT gave on another way, for one.
         """
-        if relayed is None or self._owner(relayed.address) is None:
+        own = self._relays.given(job)
+        if relay is None or not self._passes(job.node, relay):
             return False
-        told = self._try(node, relayed)
-        mapped = self._try(node, own).out.packet.source if own is not None else None
-        return told.is_delivered and told.out.packet.source in (self._address(node, seen_from=node), mapped)
+        host = self._simulator.source_for(job.node, relay.address)
+        mapped = self._source_at(job.node, own) if own is not None else None
+        return relay == own or self._source_at(job.node, relay) in (host, mapped)
 
-    def _try(self, node: str, target: Target) -> Exchange:
-        """Return what becomes of a flow to *target*, of which nothing is remembered."""
+    def _source_at(self, node: str, target: Target) -> IPv4Address:
+        """Return the address that *target* sees packets from *node* come from."""
         self._simulator.forget()
         told = exchange(self._opening(node, target, source_port=self._first_local_port(node)), self._simulator)
         self._simulator.forget()
-        return told
+        return told.out.packet.source
+
+    def _passes(self, node: str, relay: Target | None) -> bool:
+        """Whether packets from *node* reach a relay that runs, at one of its addresses, and its answers *node*."""
+        owner = self._owner(relay.address) if relay is not None else None
+        if relay is None or owner is None or self._topology.nodes[owner].stopped:
+            return False
+        self._simulator.forget()
+        opening = self._opening(node, relay, source_port=self._first_local_port(node))
+        delivered = exchange(opening, self._simulator).is_delivered
+        self._simulator.forget()
+        return delivered
 
     def _direct(self, node: str, other: Job) -> str:
         """Return a note where the two ends reach each other without any Edge, which ICE prefers."""
@@ -212,6 +242,11 @@ class LegFlows:
     def _first_local_port(self, node: str) -> int:
         ports = self._topology.nodes[node].local_ports
         return int(ports.partition("-")[0]) if ports else EPHEMERAL_PORT
+
+
+def _pairing(names: list[str]) -> str:
+    """Say when ICE takes a way: by which pairs of candidates."""
+    return f"where ICE selects {', or '.join(dict.fromkeys(names))}"
 
 
 def _targets(arguments: Any) -> Iterator[Target]:

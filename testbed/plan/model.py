@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from testbed.topology import LinkShape, SegmentKind
 
+UNKNOWN = "UNKNOWN"
+"End of a predicted path that cannot be worked out; its note says why."
+
 
 class Value(BaseModel):
     """Base of the plan's parts."""
@@ -135,6 +138,17 @@ class PredictedPath(Value):
     "Closed list of dispositions: DELIVERED, NO_ROUTE, DENIED_BY_RULE ..., with the node and rule after a colon."
     return_end: str
     note: str = ""
+    "Packets that stand for the leg and, where a leg has several paths, when it takes this one."
+
+    @property
+    def leg(self) -> tuple[str, str, str]:
+        """Flow and ends: what tells one leg from another."""
+        return self.flow, self.from_, self.to
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the predictor could not work the path out."""
+        return UNKNOWN in (self.forward_end, self.return_end)
 
 
 class Plan(Value):
@@ -155,6 +169,11 @@ class Plan(Value):
     sip_ports: tuple[int, ...]
     "Ports on which signaling is found (5060, 5061 ...)."
     predicted: tuple[PredictedPath, ...]
+    "By leg, in the scenario's order; several for a leg that ICE may carry on several ways, the most likely first."
     duration_ns: int
     "How long media flows in each call once it is up."
     setup_limit_ns: int
+
+    def predictions(self, flow: str, from_: str, to: str) -> tuple[PredictedPath, ...]:
+        """Return the paths that a leg may take, the most likely first, each once."""
+        return tuple(dict.fromkeys(path for path in self.predicted if path.leg == (flow, from_, to)))

@@ -2,8 +2,8 @@
 
 from testbed.plan.exchange import Exchange, Opening, exchange
 from testbed.plan.explain import explain_lines
-from testbed.plan.legflow import CannotTell, LegFlows
-from testbed.plan.model import Plan, PredictedPath
+from testbed.plan.legflow import CannotTell, LegFlow, LegFlows
+from testbed.plan.model import UNKNOWN, Plan, PredictedPath
 from testbed.plan.walk import Packet, Simulator, Walk
 from testbed.scenario import Leg
 from testbed.spec import Spec
@@ -13,8 +13,6 @@ __all__ = ["NEVER_SENT", "UNKNOWN", "explain_lines", "predict"]
 DELIVERED = "DELIVERED"
 NEVER_SENT = "NEVER_SENT"
 "End of a direction whose packets depend on the other's, which did not arrive."
-UNKNOWN = "UNKNOWN"
-"End of a path that the predictor cannot work out; its note says why."
 
 Way = tuple[tuple[str, ...], str]
 "Links in the order of travel, and how that ended."
@@ -22,7 +20,9 @@ _SILENT: Way = ((), NEVER_SENT)
 
 
 def predict(spec: Spec, plan: Plan) -> tuple[PredictedPath, ...]:
-    """Return the predicted forward and return path of every leg of the scenario, in its order.
+    """Return the predicted forward and return paths of every leg of the scenario, in its order.
+
+    A leg has several where the race between ICE's checks decides which Edge relays: the most likely comes first.
 
     *plan* gives the jobs, the roles and each node's sysctls; its own predictions are not looked at.
     """
@@ -31,15 +31,25 @@ def predict(spec: Spec, plan: Plan) -> tuple[PredictedPath, ...]:
     simulator = Simulator(spec.topology, sysctls)
     flows = LegFlows(spec.topology, spec.scenario, plan, simulator)
     stopped = frozenset(name for name, node in spec.topology.nodes.items() if node.stopped)
-    return tuple(_predict_leg(leg, flows, simulator, stopped) for leg in spec.scenario.legs)
+    return tuple(path for leg in spec.scenario.legs for path in _predict_leg(leg, flows, simulator, stopped))
 
 
-def _predict_leg(leg: Leg, flows: LegFlows, simulator: Simulator, stopped: frozenset[str]) -> PredictedPath:
+def _predict_leg(leg: Leg, flows: LegFlows, simulator: Simulator, stopped: frozenset[str]) -> tuple[PredictedPath, ...]:
     simulator.forget()
     try:
-        flow = flows.of(leg)
+        found = flows.of(leg)
     except CannotTell as problem:
-        return _path(leg, ((), UNKNOWN), ((), UNKNOWN), str(problem))
+        return (_path(leg, ((), UNKNOWN), ((), UNKNOWN), str(problem)),)
+    paths: dict[tuple[Way, Way], list[str]] = {}
+    for flow in found:
+        forward, return_, note = _predict_flow(flow, simulator, stopped)
+        paths.setdefault((forward, return_), []).append(note)
+    return tuple(_path(leg, *ways, "; or ".join(notes)) for ways, notes in paths.items())
+
+
+def _predict_flow(flow: LegFlow, simulator: Simulator, stopped: frozenset[str]) -> tuple[Way, Way, str]:
+    """Return the forward and return way of a leg's flow, and a note on both."""
+    simulator.forget()
     told = exchange(flow.opening, simulator)
     opened, answered, note = _ways(flow.opening, told, stopped)
     if flow.onward is not None and opened[1] == DELIVERED:
@@ -52,7 +62,7 @@ def _predict_leg(leg: Leg, flows: LegFlows, simulator: Simulator, stopped: froze
     if flow.opening.both_open and not told.is_delivered:
         notes.append("so ICE takes an Edge, if the two ends have any")
     forward, return_ = (answered, opened) if flow.opens_backwards else (opened, answered)
-    return _path(leg, forward, return_, "; ".join(filter(None, notes)))
+    return forward, return_, "; ".join(filter(None, notes))
 
 
 def _ways(opening: Opening, told: Exchange, stopped: frozenset[str]) -> tuple[Way, Way, str]:

@@ -1,9 +1,11 @@
-"""Which Edge carries a party's media: the candidate pair that ICE selects, as far as routes and policies tell.
+"""Which Edges may carry a party's media: the candidate pairs with a relay that ICE may select.
 
-Pairs are tried as RFC 8445 section 6.1.2.3 orders them. Of those with one relay, the pair of the controlling side's own
-address with the other side's relayed address comes first: then the caller's media goes straight to the other's Edge.
+RFC 8445 section 6.1.2.3 puts the pair of the controlling side's own address with the other side's relayed address
+first: then the caller's media goes straight to the other's Edge. But the controlling side nominates among the pairs
+that work when it looks (section 8.1.1): the order says what is likely, the race of the checks what happens.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -20,6 +22,20 @@ class Target:
     address: IPv4Address
     port: int
     protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class RelayedPair:
+    """A candidate pair of which at least one is a relayed address, as one end sees it."""
+
+    way: Target | None
+    "Where this end sends its media; None where no job tells."
+    others_way: Target | None
+    "Where the other end sends its media."
+    name: str
+    "The two candidates, in words."
+    between: tuple[Target, Target] | None = None
+    "This end's relayed address and the other's, where media goes from the one to the other."
 
 
 class Relays:
@@ -51,19 +67,28 @@ class Relays:
                 return Target(IPv4Address(own[0]), first, "udp")
         return None
 
-    def peer(self, name: str) -> tuple[Job, bool] | None:
-        """Return the job at the other end of the media of party *name*, and whether the party controls (it calls)."""
+    def peers(self, job: Job) -> Iterator[tuple[Job, bool]]:
+        """Yield each job at the other end of an ICE session of *job*, and whether *job* controls (it calls)."""
         for call in self._plan.calls:
-            if call.party == name:
-                others = [self._beyond(answerer) for answerer in call.answerers]
-                return next(((other, True) for other in others if other is not None), None)
-            if name in call.answerers and call.party in self._jobs:
-                return self._jobs[call.party], False
-        return None
+            caller = self._end_of_ice(call.party)
+            for callee in map(self._end_of_ice, call.answerers):
+                if caller is not None and callee is not None and job.name in (caller.name, callee.name):
+                    yield (callee, True) if job.name == caller.name else (caller, False)
 
-    def _beyond(self, answerer: str) -> Job | None:
-        """Return who ends the ICE session: for a telephone the Mediation Server before it."""
-        job = self._jobs.get(answerer)
+    def pairs(self, job: Job, peer: Job, *, controls: bool) -> tuple[RelayedPair, ...]:
+        """Return the pairs with a relay between *job* and *peer*, the one that ICE prefers first."""
+        theirs = RelayedPair(
+            self.relayed(peer), self.given(peer), f"{job.name}'s own address with {peer.name}'s relayed one"
+        )
+        mine = RelayedPair(self.given(job), self.relayed(job), f"{job.name}'s relayed address with {peer.name}'s own")
+        ours, others = self.relayed(job), self.relayed(peer)
+        between = (ours, others) if ours is not None and others is not None else None
+        both = RelayedPair(self.given(job), self.given(peer), "two relayed addresses", between)
+        return (theirs, mine, both) if controls else (mine, theirs, both)
+
+    def _end_of_ice(self, name: str) -> Job | None:
+        """Return who ends the ICE session of a party or server: for a telephone the Mediation Server before it."""
+        job = self._jobs.get(name)
         if job is None or job.program != "phone":
             return job
         return next((other for other in self._plan.jobs if other.program == "mediation"), None)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from testbed.plan.model import LinkPlan, Plan
+from testbed.plan.model import LinkPlan, Plan, PredictedPath
 from testbed.report.record import Document, LegJudged, ScenarioRecord
 
 WIDE_KINDS: Final = ("expressroute", "internet")
@@ -158,11 +158,7 @@ def _runs_along(
     link, forward is away from where the leg starts and towards where it ends.
     """
     ways = [(leg.observed.forward, leg.observed.return_)]
-    ways += [
-        (path.forward, path.return_)
-        for path in topology.plan.predicted
-        if (path.flow, path.from_, path.to) == (leg.flow, leg.from_, leg.to)
-    ]
+    ways += [(path.forward, path.return_) for path in topology.plan.predictions(leg.flow, leg.from_, leg.to)]
     for ahead, back in ways:
         entered = _walk(ahead, topology.nodes_of(leg.from_), topology)
         if link.name in entered:
@@ -190,13 +186,17 @@ def _walk(path: Iterable[str], start: Iterable[str], topology: _Topology) -> dic
     return entered
 
 
+def prediction(leg: LegJudged, plan: Plan) -> PredictedPath | None:
+    """Return the predicted path that the leg's packets took; where they took none, the most likely one."""
+    paths = plan.predictions(leg.flow, leg.from_, leg.to)
+    seen = leg.observed.forward, leg.observed.return_
+    taken = (path for path in paths if (path.forward, path.return_) == seen)
+    return next(taken, paths[0] if paths else None)
+
+
 def _predicted_links(leg: LegJudged, plan: Plan) -> set[str]:
-    return {
-        name
-        for path in plan.predicted
-        if (path.flow, path.from_, path.to) == (leg.flow, leg.from_, leg.to)
-        for name in (*path.forward, *path.return_)
-    }
+    path = prediction(leg, plan)
+    return {*path.forward, *path.return_} if path else set()
 
 
 def _forbidden_route(leg: LegJudged, topology: _Topology) -> set[str]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -13,7 +13,7 @@ from testbed.report.drops import NodeDrops, node_drops
 from testbed.report.picture import draw_picture
 from testbed.report.record import CheckJudged, Document, LegJudged, LinkSeen, ScenarioRecord, read_events
 from testbed.report.summary import SummaryRow, segment_kinds
-from testbed.report.traffic import is_forbidden, scenario_traffic
+from testbed.report.traffic import is_forbidden, prediction, scenario_traffic
 from testbed.report.words import facts, plain, shape_words
 from testbed.scenario import Control
 
@@ -54,6 +54,8 @@ class LegView:
     kinds: tuple[str, ...]
     predicted: PredictedPath | None
     predicted_kinds: tuple[str, ...]
+    others: int
+    "How many other paths were predicted: ICE may have taken any."
     agrees: bool | None
     hops: tuple[HopView, ...]
     disposition: str
@@ -120,7 +122,7 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
     drops = node_drops(record.verdict)
     traffic = scenario_traffic(record, record.plan) if record.plan else None
     picture = None
-    if record.plan and traffic:
+    if record.plan and traffic and traffic.links:
         identity_of_picture = f"picture-{identity}"
         picture = Markup(draw_picture(record.plan, traffic, drops or (), record.segments, identity=identity_of_picture))
     events = list(_events(record))
@@ -164,25 +166,36 @@ def _degraded(health: Document) -> tuple[str, ...]:
 
 
 def _relays(checks: tuple[CheckJudged, ...]) -> str | None:
-    """Return the numbers of relays on the media's ways, as the check saw them: {"alice -> carol": [2]} gives "2"."""
-    observed = next((check.observed for check in checks if check.check == "relays"), None)
-    if not isinstance(observed, dict):
-        return plain(observed) if observed is not None else None
-    return (
-        " or ".join(str(count) for count in sorted({count for counts in observed.values() for count in counts})) or None
-    )
+    """Return the numbers of relays on the media's ways: {"alice -> carol": [1, 2]} gives "1 or 2"."""
+    counts = {count for _, told in _observed(checks, "relays") for count in told}
+    return " or ".join(map(str, sorted(counts))) or None
 
 
 def _selected_pairs(checks: tuple[CheckJudged, ...]) -> str | None:
-    """Return the candidate types of the selected pairs: [["host", "host"]] gives "host–host"."""
-    observed = next((check.observed for check in checks if check.check == "selected-pair"), None)
-    if not isinstance(observed, list):
-        return plain(observed) if observed is not None else None
-    return ", ".join("–".join(pair) if isinstance(pair, list) else plain(pair) for pair in observed) or None
+    """Return the selected pairs, once for both directions: "alice srflx – carol relay (on-edge2)"."""
+    pairs: dict[frozenset[str], str] = {}
+    for name, told in _observed(checks, "selected-pair"):
+        for row in told:
+            ends = [_end_words(name, row["local"]), _end_words(row["peer"], row["remote"])]
+            pairs.setdefault(frozenset(ends), " – ".join(ends))
+    return ", ".join(pairs.values()) or None
+
+
+def _end_words(name: str, end: Document) -> str:
+    edge = f" ({end['edge']})" if end.get("edge") else ""
+    return f"{name} {end['type']}{edge}"
+
+
+def _observed(checks: tuple[CheckJudged, ...], name: str) -> Iterator[tuple[str, list[Any]]]:
+    """Yield, per end or direction, what a check saw; nothing where there was nothing to see."""
+    for check in checks:
+        if check.check == name and isinstance(check.observed, dict):
+            yield from check.observed.items()
 
 
 def _leg_view(leg: LegJudged, record: ScenarioRecord) -> LegView:
-    predicted = _prediction(leg, record.plan)
+    predicted = prediction(leg, record.plan) if record.plan else None
+    paths = record.plan.predictions(leg.flow, leg.from_, leg.to) if record.plan else ()
     kind_of = {link.name: link.segment_kind for link in record.plan.links} if record.plan else {}
     way = (*predicted.forward, *predicted.return_) if predicted else ()
     return LegView(
@@ -190,15 +203,11 @@ def _leg_view(leg: LegJudged, record: ScenarioRecord) -> LegView:
         kinds=segment_kinds(record, leg),
         predicted=predicted,
         predicted_kinds=tuple(dict.fromkeys(str(kind_of[name]) for name in way if name in kind_of)),
+        others=max(0, len(paths) - 1),
         agrees=(leg.predicted or {}).get("agrees"),
         hops=_hops(leg, predicted, record.plan),
         disposition=leg.disposition or "not measured",
     )
-
-
-def _prediction(leg: LegJudged, plan: Plan | None) -> PredictedPath | None:
-    paths = plan.predicted if plan else ()
-    return next((path for path in paths if (path.flow, path.from_, path.to) == (leg.flow, leg.from_, leg.to)), None)
 
 
 def _hops(leg: LegJudged, predicted: PredictedPath | None, plan: Plan | None) -> tuple[HopView, ...]:

@@ -27,7 +27,7 @@ def moment(iso: str | None) -> str:
 
 def facts(document: Document) -> tuple[tuple[str, str], ...]:
     """Flatten a document to names and words: {"wire": {"p99_ns": 1000000}} gives ("wire p99", "1ms")."""
-    return tuple(_flatten("", document))
+    return tuple(fact for name, value in document.items() for fact in _flatten(name, value))
 
 
 def plain(value: Any) -> str:

@@ -7,9 +7,11 @@ from typing import Any, Final
 from testbed.analysis.run import Run, read_run
 from testbed.errors import TestbedError
 from testbed.scenario import Verdict
-from testbed.verdict.checks import Check, judge_checks
+from testbed.verdict.checks import Check, judge_audio, judge_heard
+from testbed.verdict.conversations import conversations
 from testbed.verdict.health import judge_health
 from testbed.verdict.legs import LegJudgement, describe_leg, judge_leg
+from testbed.verdict.relaying import judge_pair, judge_relays
 
 FORMAT: Final = 1
 _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
@@ -37,7 +39,7 @@ def write_verdict(directory: Path) -> dict[str, Any]:
 def judge_run(run: Run) -> dict[str, Any]:
     """Return verdict.json of *run*."""
     legs = [judge_leg(run, leg) for leg in run.scenario.legs]
-    checks = judge_checks(run)
+    checks = _checks(run)
     verdict, reason = _overall(legs, checks)
     return {
         "format": FORMAT,
@@ -51,6 +53,19 @@ def judge_run(run: Run) -> dict[str, Any]:
         "health": judge_health(run),
         "dropped": _dropped(run),
     }
+
+
+def _checks(run: Run) -> list[Check]:
+    """Return the checks of the row: relays and the selected pair wherever it has media, asked for or not."""
+    spoken, scenario = conversations(run), run.scenario
+    checks = []
+    if scenario.relays or scenario.selected_pair or any(leg.flow == "media" for leg in scenario.legs):
+        checks += [judge_relays(run, spoken), judge_pair(run, spoken)]
+    if scenario.calls:
+        checks.append(judge_heard(run, spoken))
+        if run.events is not None:
+            checks.append(judge_audio(run, run.events))
+    return checks
 
 
 def _overall(legs: list[LegJudgement], checks: list[Check]) -> tuple[Verdict, str]:

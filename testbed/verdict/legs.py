@@ -3,7 +3,7 @@
 Presence on a forbidden link is FAIL even where captures lost packets; silence is only believed of a complete capture.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -209,10 +209,19 @@ def _judge_completeness(run: Run, judgement: LegJudgement) -> None:
         judgement.doubts.append(_incomplete(run, doubtful))
     elif gaps:
         judgement.doubts.append(f"capture is incomplete: packets were at {gaps[0][0]} and then at {gaps[0][1]}")
+    if not judgement.doubts and not judgement.faults:
+        judgement.evidence.extend(_silence(run, leg))
     if judgement.doubts and not judgement.faults:
         judgement.evidence.extend(judgement.doubts)
         if judgement.disposition == "DELIVERED":
             judgement.disposition = "CAPTURE_INCOMPLETE"
+
+
+def _silence(run: Run, leg: Leg) -> Iterator[str]:
+    """Yield, for each kind of segment that the leg must never cross, on how many links that was watched."""
+    for kind in leg.never:
+        count = sum(link.up and link.segment_kind == kind for link in run.plan.links)
+        yield f"no packet of it on any of the {count} links of {kind}, all captured without loss"
 
 
 def _touches(run: Run, link: str, gap: tuple[str, str]) -> bool:
@@ -292,17 +301,23 @@ def _weight(part: Part) -> tuple[bool, int]:
 
 
 def _predicted(run: Run, leg: Leg, ways: dict[str, tuple[str, ...]]) -> dict[str, Any] | None:
-    """Return the plan's prediction for *leg*, and whether the packets did so (None where nothing was seen)."""
-    key = (leg.flow, leg.from_, leg.to)
-    told = next((p for p in run.plan.predicted if (p.flow, p.from_, p.to) == key), None)
-    if told is None:
+    """Return the predicted path that the packets took, or the most likely one, and whether they took any.
+
+    "agrees" is None where nothing was seen, and where a path that the predictor could not work out may be the one.
+    """
+    paths = run.plan.predictions(leg.flow, leg.from_, leg.to)
+    if not paths:
         return None
-    seen = bool(ways["forward"] or ways["return"])
+    seen = ways["forward"], ways["return"]
+    taken = next((path for path in paths if not path.is_unknown and (path.forward, path.return_) == seen), None)
+    unclear = not any(seen) or (taken is None and any(path.is_unknown for path in paths))
+    told = taken or paths[0]
     return {
         "forward": list(told.forward),
         "return": list(told.return_),
         "forward_end": told.forward_end,
         "return_end": told.return_end,
         "note": told.note,
-        "agrees": (told.forward, told.return_) == (ways["forward"], ways["return"]) if seen else None,
+        "alternatives": len(paths),
+        "agrees": None if unclear else taken is not None,
     }

@@ -54,9 +54,7 @@ def test_prediction_agrees_with_observation(slug: str, rows: Runs) -> None:
 
 
 @pytest.mark.parametrize(("item", "control"), CONTROLS, ids=[item.name for item, _ in CONTROLS])
-def test_control_turns_it_red_for_the_right_reason(
-    item: run.Item, control: Control, controls: Runs
-) -> None:
+def test_control_turns_it_red_for_the_right_reason(item: run.Item, control: Control, controls: Runs) -> None:
     verdict = controls[item.name].verdict
     assert verdict["verdict"] == control.verdict, verdict["reason"]
     assert re.search(control.reason, verdict["reason"]), verdict["reason"]

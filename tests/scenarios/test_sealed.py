@@ -6,14 +6,24 @@ import struct
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from testbed import catalogue, run
 
 from .conftest import run_all
 
+HOSTS_OWN = [
+    ipaddress.ip_network(f"{address.address}/{address.netmask}", strict=False)
+    for addresses in psutil.net_if_addrs().values()
+    for address in addresses
+    if address.family == socket.AF_INET
+]
+"A machine may itself live in a documentation range; its own traffic there is not a world's."
 EMULATED = [
-    ipaddress.ip_network(text) for text in ("198.18.0.0/15", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")
+    network
+    for text in ("198.18.0.0/15", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")
+    if not any((network := ipaddress.ip_network(text)).overlaps(own) for own in HOSTS_OWN)
 ]
 ETH_P_ALL = 3
 

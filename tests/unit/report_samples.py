@@ -4,7 +4,7 @@ The packets are made up; which link, direction, segment and verdict goes with wh
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -332,7 +332,19 @@ RELAYS = {
     "observed": {"alice -> carol": [2], "carol -> alice": [2]},
     "verdict": "PASS",
 }
-PAIR = {"check": "selected-pair", "expected": None, "observed": [["relay", "relay"]], "verdict": "PASS"}
+
+
+def _pair(kind: str, edges: Mapping[str, str | None], **more: Any) -> Document:
+    """Return the check of a selected pair, both candidates of one kind; *edges*: its ends, and who relays for each."""
+    ends = {name: {"type": kind, "address": "198.18.64.1:1", "base": "1:1", "edge": edges[name]} for name in edges}
+    one, other = edges
+    observed = {
+        name: [{"peer": peer, "local": ends[name], "remote": ends[peer]}] for name, peer in ((one, other), (other, one))
+    }
+    return {"check": "selected-pair", "expected": None, "observed": observed, "verdict": "PASS", **more}
+
+
+PAIR = _pair("relay", {"alice": "on-edge1", "carol": "on-edge2"})
 BOTH_ER = {"signaling": {"alice": "expressroute"}, "media": {"alice": "expressroute"}}
 CAROL_LEGS = (
     Leg("signaling", "carol", "online-front-end", INTERNET_PATH, ["expressroute"], f"{HI} on-fe", packets=(13, 12)),
@@ -370,8 +382,13 @@ P2P_INTERNAL = Sample(
     ],
     drops={},
     checks=[
-        {"check": "relays", "expected": [0], "observed": 0, "verdict": "PASS", "evidence": []},
-        {"check": "selected-pair", "expected": ["host", "host"], "observed": [["host", "host"]], "verdict": "PASS"},
+        {
+            "check": "relays",
+            "expected": [0],
+            "observed": {"alice -> bob": [0], "bob -> alice": [0]},
+            "verdict": "PASS",
+        },
+        _pair("host", {"alice": None, "bob": None}, expected=["host", "host"]),
     ],
 )
 P2P_EXTERNAL = Sample(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agents import process, relaying
-from agents.call import CallEnded, cause_of, tones_of
+from agents.call import Call, CallEnded, Milestones, cause_of, tones_of
 from agents.client import Settings
 from agents.ice import RelayError, TurnServer
 from agents.media import MediaFailed
@@ -44,6 +44,29 @@ CREDENTIALS = RelayCredentials(
 )
 def test_every_error_has_its_word(error: Exception, cause: str) -> None:
     assert cause_of(error) == cause
+
+
+class Endless:
+    """Media that is never lost, and a dialog that nobody ends."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def lost(self) -> None:
+        await self.ended.wait()
+
+
+@pytest.mark.parametrize(("heard_before_s", "hangs_up"), [(9.0, True), (11.0, True), (0.0, False)])
+def test_the_duration_counts_from_the_moment_the_other_side_is_heard(heard_before_s: float, hangs_up: bool) -> None:
+    async def stay() -> None:
+        call = Call(name="c1", peer="sip:carol@fabrikam.example", say=lambda line: None)
+        call.session = call.dialog = Endless()  # type: ignore[assignment]   # what `stay` looks at
+        call._moments[Milestones.MEDIA] = asyncio.get_running_loop().time() - heard_before_s
+        async with asyncio.timeout(0.1):
+            await call.stay(9.0)
+
+    with pytest.raises(CallEnded if hangs_up else TimeoutError, match="hangup" if hangs_up else None):
+        asyncio.run(stay())
 
 
 def test_percentiles_of_lateness_are_the_upper_edge_of_their_step() -> None:

@@ -1,5 +1,6 @@
 """Predicted paths: packets walked through two exits with a firewall each, and legs turned into packets."""
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -14,7 +15,7 @@ from testbed.plan.model import End, Job, LinkPlan, Plan
 from testbed.plan.policy import Protocol
 from testbed.plan.prediction import NEVER_SENT, UNKNOWN, predict
 from testbed.plan.walk import Packet, Simulator, Walk
-from testbed.scenario import Change, Scenario
+from testbed.scenario import Change, Leg, Scenario
 from testbed.spec import Spec
 from testbed.spec.places import scenario_id
 from testbed.spec.reader import read_spec
@@ -367,27 +368,76 @@ def test_parties_that_cannot_reach_each_other_are_said_to_need_an_edge() -> None
     assert path.note.endswith("so ICE takes an Edge, if the two ends have any")
 
 
-def notes_of(scenario: str, *changes: Change) -> list[str]:
-    """Return the notes of the predicted media legs."""
+def notes_of(scenario: str, *changes: Change) -> list[list[str]]:
+    """Return, by media leg, the notes of its predicted paths."""
     spec = read_spec(REPOSITORY / "scenarios" / f"{scenario}.toml", changes)
-    return [path.note for path in make_plan(spec, duration_ns=1, seed=1).predicted if path.flow == "media"]
+    plan = make_plan(spec, duration_ns=1, seed=1)
+    legs = dict.fromkeys(path.leg for path in plan.predicted if path.flow == "media")
+    return [[path.note for path in plan.predictions(*leg)] for leg in legs]
 
 
-def test_the_caller_sends_straight_to_the_others_edge_where_its_firewall_lets_relayed_ports_through() -> None:
-    alice, carol = notes_of("online/p2p-external")
-    assert alice.endswith("-> 198.18.64.22:50000") and carol.endswith("-> 198.18.64.22:3478")
+def flows_of(scenario: str, *changes: Change) -> list[list[str]]:
+    """Return, by media leg, where each of its predicted paths goes to, as its note has it."""
+    return [
+        [re.findall(r"-> ([\d.:]+)", note)[0] for note in notes if "selects" in note]
+        for notes in notes_of(scenario, *changes)
+    ]
 
 
-def test_the_caller_uses_its_own_edge_where_only_turn_is_let_through_and_the_other_sends_straight_to_it() -> None:
-    alice, carol = notes_of("online/p2p-external", Change(remove=("firewalls.fw-er.rules.media-high-udp",)))
-    assert alice.endswith("-> 198.18.64.21:3478") and carol.endswith("-> 198.18.64.21:50000")
+EDGE1, EDGE2 = "198.18.64.21", "198.18.64.22"
+NO_RELAYED_PORTS = Change(remove=("firewalls.fw-er.rules.media-high-udp",))
+
+
+def test_either_partys_edge_may_relay_and_the_callees_comes_first() -> None:
+    alice, carol = flows_of("online/p2p-external")
+    assert alice == [f"{EDGE2}:50000", f"{EDGE1}:3478"]
+    assert carol == [f"{EDGE2}:3478", f"{EDGE1}:50000"]
+
+
+def test_a_path_says_which_candidates_put_the_media_on_it() -> None:
+    (straight, by_own), (by_relay, _) = notes_of("online/p2p-external")
+    assert straight.endswith("; where ICE selects alice's own address with carol's relayed one")
+    assert by_own.endswith("; where ICE selects alice's relayed address with carol's own, or two relayed addresses")
+    assert by_relay.endswith("; where ICE selects carol's relayed address with alice's own, or two relayed addresses")
+
+
+def test_a_caller_that_only_turn_is_open_to_uses_its_own_edge_and_the_other_either() -> None:
+    alice, carol = flows_of("online/p2p-external", NO_RELAYED_PORTS)
+    assert alice == [f"{EDGE1}:3478"]
+    assert carol == [f"{EDGE1}:50000", f"{EDGE2}:3478"]
+
+
+def test_an_edge_that_is_stopped_relays_nothing() -> None:
+    alice, carol = flows_of("online/p2p-external", Change(set={"nodes.on-edge2.stopped": True}))
+    assert (alice, carol) == ([f"{EDGE1}:3478"], [f"{EDGE1}:50000"])
+
+
+def test_where_no_pair_gets_through_the_own_edge_is_taken_and_the_note_says_so() -> None:
+    closed = Change(remove=("firewalls.fw-er.rules.turn", "firewalls.fw-er.rules.media-high-udp"))
+    (alice,), (carol,) = notes_of("online/p2p-external", closed)
+    for note, edge in ((alice, EDGE1), (carol, EDGE2)):
+        assert f"-> {edge}:3478; no pair of candidates with a relay gets through" in note
+
+
+def test_ways_through_one_edge_are_one_path() -> None:
+    (alice,), (server,) = notes_of("online/pstn-internal")
+    assert f"{EDGE1}:50000; where" in alice and "; or udp 10.1.16.10:50000" in alice and f"{EDGE1}:3478" in alice
+    assert "on-med's relayed address with alice's own" in server
+
+
+def test_alternatives_are_explained_one_after_the_other() -> None:
+    plan = make_plan(read_spec(REPOSITORY / "scenarios/online/p2p-external.toml"), duration_ns=1, seed=1)
+    lines = explain_lines(plan)
+    start = lines.index("media alice -> online-edge")
+    leads = [line[:9] for line in lines[start : lines.index("media carol -> online-edge")] if "selects" in line]
+    assert leads == ["  udp 10.", "  or udp "]
 
 
 def test_a_leg_to_an_edge_that_ice_would_not_use_says_so() -> None:
     leg = {"flow": "media", "from": "alice", "to": "online-edge", "crosses": ["customer"]}
-    *_, note = notes_of("online/p2p-internal", Change(set={"legs.3": leg}))
-    assert note.endswith("alice and bob reach each other directly, which ICE prefers to an Edge")
-    assert not any("directly" in one for one in notes_of("online/p2p-external"))
+    *_, notes = notes_of("online/p2p-internal", Change(set={"legs.3": leg}))
+    assert all(note.endswith("alice and bob reach each other directly, which ICE prefers to an Edge") for note in notes)
+    assert not any("directly" in one for each in notes_of("online/p2p-external") for one in each)
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "scenarios/online").glob("*.toml")), ids=scenario_id)
@@ -395,7 +445,10 @@ def test_the_predicted_paths_of_the_first_table_cross_what_its_rows_say(path: Pa
     spec = read_spec(path)
     plan = make_plan(spec, duration_ns=1_000_000_000, seed=1)
     kinds = {link.name: link.segment_kind for link in plan.links}
-    for leg, predicted in zip(spec.scenario.legs, plan.predicted, strict=True):
+    legs: dict[tuple[str, str, str], Leg] = {(leg.flow, leg.from_, leg.to): leg for leg in spec.scenario.legs}
+    assert {predicted.leg for predicted in plan.predicted} == set(legs)
+    for predicted in plan.predicted:
+        leg = legs[predicted.leg]
         assert (predicted.forward_end, predicted.return_end) == ("DELIVERED", "DELIVERED"), predicted
         for links in (predicted.forward, predicted.return_):
             assert {kinds[name] for name in links} == set(leg.crosses), predicted

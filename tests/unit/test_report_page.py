@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from report_samples import ALL, BROKEN, NOT_ANNOUNCED, P2P_INTERNAL, UNCAPTURED, Sample, write_run
+from report_samples import ALL, BROKEN, NOT_ANNOUNCED, P2P_EXTERNAL, P2P_INTERNAL, UNCAPTURED, Sample, write_run
 
 import testbed.report
 from testbed.errors import TestbedError
@@ -212,6 +212,38 @@ def test_facts_carry_the_unit_of_their_name() -> None:
         "phases": {"call_ns": 2_500_000_000},
     }
     assert facts(document) == (("wire lateness p99", "7.21 ms"), ("memory", "8.0 GiB"), ("phases call", "2.500 s"))
+
+
+def test_what_is_empty_is_none_in_words() -> None:
+    assert (plain({}), plain([]), plain(None)) == ("none", "none", "not measured")
+    assert plain({"wire": {}, "agents": {"alice": 1}}) == "wire: none; agents alice: 1"
+    assert facts({}) == ()
+
+
+def test_the_matrix_shows_relays_and_the_pair_whether_asked_for_or_not(tmp_path: Path) -> None:
+    page = page_of(tmp_path, P2P_EXTERNAL, P2P_INTERNAL, BROKEN)
+    for cell in ("2", "alice relay (on-edge1) – carol relay (on-edge2)", "0", "alice host – bob host", "not measured"):
+        assert f">{cell}</td>" in page, cell
+    unseen = replace(P2P_EXTERNAL, checks=[{**check, "observed": None} for check in P2P_EXTERNAL.checks])
+    assert page_of(tmp_path / "unseen", unseen).count(">nothing seen</td>") == 4
+
+
+def test_a_run_that_was_planned_and_not_judged_has_a_page_without_picture(tmp_path: Path) -> None:
+    page = page_of(tmp_path, replace(P2P_EXTERNAL, legs=[], drops={}, verdict="ERROR", reason="the capture died"))
+    assert "No picture: no leg was judged" in page and "the capture died" in page
+
+
+def test_of_several_predicted_paths_the_one_that_was_taken_is_shown(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", [P2P_INTERNAL])
+    (manifest,) = directory.glob("*/manifest.json")
+    document = json.loads(manifest.read_text())
+    signaling = document["plan"]["predicted"][0]
+    links = signaling["forward"][:-1]
+    document["plan"]["predicted"].insert(0, {**signaling, "forward": links, "return_": links[::-1]})
+    manifest.write_text(json.dumps(document))
+    page = write_report(directory).read_text(encoding="utf-8")
+    assert page.count("or 1 other path") == 1
+    assert "first difference from the prediction" not in page
 
 
 def test_a_shape_says_only_what_it_does() -> None:

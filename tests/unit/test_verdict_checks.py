@@ -1,6 +1,8 @@
 """The checks beside paths (relays, selected pair, who is heard), and the whole verdict's severity and health."""
 
 import json
+import struct
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from analysis_samples import (
     media_by_er,
     relayed_call,
 )
-from capture_bytes import channel_data, rtp
+from capture_bytes import attribute, channel_data, rtp, stun
 
 from testbed.scenario import ArticleCell, Call
 from testbed.verdict import judge
@@ -64,6 +66,41 @@ def test_relays_are_counted_on_the_packets_way(
     run = call(relays).write(tmp_path, make_scenario(MEDIA_ER, MEDIA_CAROL, relays=allowed))
     found = check(judge(run), "relays")
     assert (found["verdict"], found["observed"]) == (told, {"alice -> carol": [relays], "carol -> alice": [relays]})
+    second = ", then edge2 at 198.18.64.2:50600" if relays == 2 else ""
+    words = f"{relays} {'relays' if relays > 1 else 'relay'}: edge1 at 198.18.64.1:50500{second}"
+    assert found["evidence"][0] == f"alice -> carol: {words} (first frame 1)"
+
+
+def test_what_the_row_does_not_ask_is_told_and_passes(tmp_path: Path) -> None:
+    verdict = judge(call(1).write(tmp_path / "a", make_scenario(MEDIA_ER, MEDIA_CAROL)))
+    relays, pair = check(verdict, "relays"), check(verdict, "selected-pair")
+    assert [relays[key] for key in ("expected", "verdict", "reason")] == [
+        None,
+        "PASS",
+        "not asked; observed 1 relays (edge1)",
+    ]
+    assert [pair[key] for key in ("expected", "verdict", "reason")] == [None, "PASS", "not asked; observed relay-srflx"]
+    nothing = judge(Wire().write(tmp_path / "b", make_scenario(MEDIA_ER)))
+    for name in ("relays", "selected-pair"):
+        found = check(nothing, name)
+        assert (found["observed"], found["verdict"]) == (None, "PASS")
+        assert found["reason"] == "not asked; no media was followed from end to end"
+    signaling = judge(Wire().write(tmp_path / "c", make_scenario(SIGNALING_ER)))
+    assert signaling["checks"] == []
+
+
+def test_both_ends_of_the_pair_are_told_with_types_and_addresses(tmp_path: Path) -> None:
+    found = check(judge(call(1).write(tmp_path, make_scenario(MEDIA_ER))), "selected-pair")
+    alice = {"type": "relay", "address": "198.18.64.1:50500", "base": "10.0.0.10:50000", "edge": "edge1"}
+    carol = {"type": "srflx", "address": "198.19.0.7:41000", "base": "192.168.0.10:50002", "edge": None}
+    assert found["observed"] == {
+        "alice": [{"peer": "carol", "local": alice, "remote": carol}],
+        "carol": [{"peer": "alice", "local": carol, "remote": alice}],
+    }
+    assert found["evidence"][0] == (
+        "alice: relay 198.18.64.1:50500 (base 10.0.0.10:50000)"
+        " -> srflx 198.19.0.7:41000 (base 192.168.0.10:50002) of carol, first frame 1"
+    )
 
 
 def test_two_allocations_on_one_edge_are_two_relays(tmp_path: Path) -> None:
@@ -72,8 +109,13 @@ def test_two_allocations_on_one_edge_are_two_relays(tmp_path: Path) -> None:
         data = channel_data(rtp(sequence))
         wire.carry(BY_ER, (ALICE, 50000), (EDGE1, 3478), data, nat={"fw-er": (pool, (EDGE1, 3478))})
         wire.carry(("edge1", "conf"), ("10.250.0.1", 3478), ("10.250.0.4", 9), data)
+    granted = struct.pack(">BBHI", 0, 1, 50700 ^ 0x2112, int(IPv4Address(EDGE1)) ^ 0x2112A442)
+    answer = stun(0x0103, 7, attribute(0x0016, granted))
+    wire.carry(BY_ER[::-1], (EDGE1, 3478), pool, answer, nat={"fw-er": ((EDGE1, 3478), (ALICE, 50000))})
     found = check(judge(wire.write(tmp_path, make_scenario(MEDIA_ER, relays=(1,)))), "relays")
     assert (found["verdict"], found["reason"]) == ("FAIL", "media alice -> conf passed 2 relays, allowed are 1")
+    (told,) = found["evidence"]
+    assert "2 relays: edge1 at 198.18.64.1:50700, then edge1 at an address that no packet tells" in told
 
 
 def test_relays_without_media_are_inconclusive(tmp_path: Path) -> None:
@@ -99,7 +141,30 @@ def test_an_agent_that_says_otherwise_is_quoted(tmp_path: Path) -> None:
     result = {"type": "agent", "agent": "alice", "calls": [{"call": "1", "selected_pair": {"local": "relay"}}]}
     (run / "events.jsonl").write_text(json.dumps(result) + "\n")
     evidence = check(judge(run), "selected-pair")["evidence"]
-    assert "alice says it used relay, the captures show host" in evidence
+    (told,) = [sentence for sentence in evidence if "says" in sentence]
+    shown = "alice: host 10.0.0.10:50000 -> host 10.0.0.20:50001 of bob"
+    assert told == f"alice says relay, but the captures show {shown}"
+
+
+@pytest.mark.parametrize(
+    ("said", "agrees"),
+    [
+        ({"local_address": "10.0.0.10:50000", "remote_address": "10.0.0.20:50001"}, True),
+        ({"local_address": "10.0.0.10:50002"}, False),
+        ({"remote_address": "10.0.0.20:9"}, False),
+        ({"remote": "srflx"}, False),
+    ],
+)
+def test_an_agents_word_on_addresses_is_held_against_the_captures(
+    tmp_path: Path, said: dict[str, str], agrees: bool
+) -> None:
+    run = direct().write(tmp_path, make_scenario(LOCAL))
+    pair = {"local": "host", "remote": "host", **said}
+    result = {"type": "agent", "agent": "alice", "calls": [{"call": "1", "selected_pair": pair}]}
+    (run / "events.jsonl").write_text(json.dumps(result) + "\n")
+    (told,) = [one for one in check(judge(run), "selected-pair")["evidence"] if "alice says" in one]
+    assert told.endswith("and so do the captures") is agrees
+    assert ("but the captures show" in told) is not agrees
 
 
 def test_participants_who_hear_nothing_are_found(tmp_path: Path) -> None:

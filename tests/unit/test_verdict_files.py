@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from analysis_samples import MEDIA_ER, Wire, make_plan, make_scenario, media_by_er
 
 from testbed.plan.model import PredictedPath
@@ -17,23 +19,59 @@ def media() -> Wire:
     return wire
 
 
-def test_prediction_stands_beside_observation(tmp_path: Path) -> None:
-    way = ("alice-core", "core-fw-er", "er", "ms-edge1")
-    for forward, agrees in ((way, True), (("alice-core",), False)):
-        told = PredictedPath(
-            flow="media",
-            from_="alice",
-            to="online-edge",
-            forward=forward,
-            return_=way[::-1],
-            forward_end="DELIVERED",
-            return_end="DELIVERED",
-        )
-        wire = Wire(make_plan(predicted=[told]))
-        media_by_er(wire, sequence=1)
-        media_by_er(wire, sequence=2)
-        (leg_,) = judge(wire.write(tmp_path, make_scenario(MEDIA_ER)))["legs"]
-        assert leg_["predicted"]["agrees"] is agrees
+WAY = ("alice-core", "core-fw-er", "er", "ms-edge1")
+
+
+def told(forward: tuple[str, ...] = WAY, end: str = "DELIVERED") -> PredictedPath:
+    """Return a predicted path of alice's media, the same way back."""
+    return PredictedPath(
+        flow="media",
+        from_="alice",
+        to="online-edge",
+        forward=forward,
+        return_=forward[::-1],
+        forward_end=end,
+        return_end=end,
+        note=forward[-1] if forward else "cannot tell",
+    )
+
+
+def prediction(directory: Path, *predicted: PredictedPath, seen: bool = True) -> dict[str, Any]:
+    """Return what verdict.json says of the prediction of alice's media."""
+    wire = Wire(make_plan(predicted=predicted))
+    for sequence in range(2 if seen else 0):
+        media_by_er(wire, sequence=sequence)
+    (leg,) = judge(wire.write(directory, make_scenario(MEDIA_ER)))["legs"]
+    found: dict[str, Any] = leg["predicted"]
+    return found
+
+
+OTHER = told((*WAY[:-1], "ms-edge2"))
+UNTOLD = told((), "UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("predicted", "agrees", "shown"),
+    [
+        ([told()], True, "ms-edge1"),
+        ([OTHER], False, "ms-edge2"),
+        ([OTHER, told()], True, "ms-edge1"),
+        ([OTHER, told(WAY[:1])], False, "ms-edge2"),
+        ([UNTOLD], None, "cannot tell"),
+        ([OTHER, UNTOLD], None, "ms-edge2"),
+        ([UNTOLD, told()], True, "ms-edge1"),
+    ],
+)
+def test_the_predicted_path_that_the_packets_took_stands_beside_the_observed_one(
+    tmp_path: Path, predicted: list[PredictedPath], agrees: bool | None, shown: str
+) -> None:
+    found = prediction(tmp_path, *predicted)
+    assert (found["agrees"], found["note"], found["alternatives"]) == (agrees, shown, len(predicted))
+
+
+def test_a_prediction_of_what_was_not_seen_neither_agrees_nor_disagrees(tmp_path: Path) -> None:
+    assert prediction(tmp_path / "a", told(), OTHER, seen=False)["agrees"] is None
+    assert prediction(tmp_path / "b", UNTOLD, seen=False)["agrees"] is None
 
 
 def test_an_unreadable_run_is_an_error_with_a_reason(tmp_path: Path) -> None:
@@ -49,6 +87,14 @@ def test_an_unreadable_run_is_an_error_with_a_reason(tmp_path: Path) -> None:
         assert judge(tmp_path)["verdict"] == "ERROR"
         (tmp_path / name).write_bytes(kept)
     assert judge(tmp_path)["verdict"] == "PASS"
+
+
+def test_a_world_that_broke_before_its_account_is_an_error_that_says_so(tmp_path: Path) -> None:
+    media().write(tmp_path, make_scenario(MEDIA_ER))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "emulation": None}))
+    verdict = judge(tmp_path)
+    assert verdict["verdict"] == "ERROR" and verdict["reason"].endswith("it broke before its end")
 
 
 def test_the_verdict_is_written_whole(tmp_path: Path) -> None:

@@ -63,6 +63,19 @@ def test_media_over_expressroute_passes_with_counts_and_first_frames(tmp_path: P
     assert told["observed"]["forward"] == ["alice-core", "core-fw-er", "er", "ms-edge1"]
 
 
+def test_silence_is_told_with_the_number_of_links_watched_and_only_where_it_is_proven(tmp_path: Path) -> None:
+    told = "no packet of it on any of the 4 links of internet, all captured without loss"
+    assert told in judged(media(), tmp_path / "a", MEDIA_ER)["legs"][0]["evidence"]
+    down = Wire(make_plan(down=["hotel"], uncaptured=["hotel"]))
+    media_by_er(down, sequence=1)
+    media_by_er(down, sequence=2)
+    assert told.replace("4", "3") in judged(down, tmp_path / "b", MEDIA_ER)["legs"][0]["evidence"]
+    unseen = Wire(make_plan(uncaptured=["hotel"]))
+    media_by_er(unseen, sequence=1)
+    media_by_er(unseen, sequence=2)
+    assert not [one for one in judged(unseen, tmp_path / "c", MEDIA_ER)["legs"][0]["evidence"] if "of internet" in one]
+
+
 def test_signaling_is_followed_through_nat(tmp_path: Path) -> None:
     wire = Wire()
     signaling_by_er(wire)
