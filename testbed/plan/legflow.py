@@ -128,7 +128,7 @@ class LegFlows:
                 yield _Way(job.node, pair.way, pair)
 
     def _by_own_relay(self, way: _Way, between: tuple[Target, Target], backwards: bool) -> LegFlow:
-        """Return the flow by the opener's own relay, which the leg does not name, and on to the other end's, the leg's."""
+        """Return the flow by the opener's own relay, which the leg does not name, and on to the other end's."""
         relay = str(self._owner(between[0].address))
         packet = Packet("udp", between[0].address, between[0].port, between[1].address, between[1].port)
         opening = self._opening(way.node, way.target, source_port=self._first_local_port(way.node))
@@ -136,7 +136,7 @@ class LegFlows:
         return LegFlow(opening, backwards, note, Opening(relay, packet, both_open=True))
 
     def _is_let_in(self, job: Job, relay: Target | None) -> bool:
-        """Whether *job*'s packets pass a relay both ways: its own, or the other end's, which was told of its candidates.
+        """Whether *job*'s packets pass a relay both ways: its own, or the other end's, told of its candidates.
 
         A relay drops what comes from elsewhere (RFC 8656 section 9): a source that NAT gave on another way, for one.
         """

@@ -55,7 +55,7 @@ def run_all(items: list[run.Item], results: Path, jobs: int = 2) -> Mapping[str,
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Every scenario's verdict; a table is run whole."""
-    groups = defaultdict(list)
+    groups: defaultdict[str, list[run.Item]] = defaultdict(list)
     for item in run.read_items(catalogue_paths()):
         groups[item.spec.scenario.table].append(item)
     return Runs(groups, tmp_path_factory.mktemp("rows"))
@@ -64,7 +64,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 @pytest.fixture(scope="session")
 def controls(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Every control's verdict; a scenario's controls are run together."""
-    groups = defaultdict(list)
+    groups: defaultdict[str, list[run.Item]] = defaultdict(list)
     for item, _ in run.read_controls(catalogue_paths()):
         groups[item.spec.scenario.id].append(item)
     return Runs(groups, tmp_path_factory.mktemp("controls"))
