@@ -110,10 +110,9 @@ def confine(ice_transport: Any, *, address: str, gather_limit_s: float) -> None:
 def put_two_relays_last(ice_transport: Any, *, patience_s: float) -> None:
     """Have the controlling side of an aiortc ICE transport check pairs of two relays only after *patience_s*.
 
-    aioice nominates with its first check of a pair (RFC 5245's aggressive nomination), so whichever answer comes first
-    wins. A relay drops the first check of a pair with one relay if the other end has not permitted its source yet, and
-    then two relays win by chance. RFC 8445 section 8.1.1 leaves the wait to the controlling side; with it one relay
-    wins wherever one is enough, and the others lose no time.
+    aioice nominates the first pair that works. A relay drops the first check of a pair with one relay if the other end
+    has not permitted its source yet, and then two relays win by chance. RFC 8445 section 8.1.1 leaves it to the
+    controlling side how long it looks for a better pair; so one relay wins wherever one is enough.
     """
     connection = ice_transport._connection
     check = connection.check_start
