@@ -43,7 +43,7 @@ class ScenarioProgress:
                 self.verdict, self.reason = verdict, reason
             case {"type": "agent", "event": "registered", "agent": str(agent)} if agent not in self.registered:
                 self.registered.append(agent)
-            case {"type": "agent", "event": "established", "agent": str(agent)} if agent not in self.in_call:
+            case {"type": "agent", "event": "media", "agent": str(agent)} if agent not in self.in_call:
                 self.in_call.append(agent)
                 self.media_until_ns = now_ns + duration_ns
             case {"type": "agent", "event": "terminated", "agent": str(agent)} if agent in self.in_call:

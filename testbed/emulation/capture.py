@@ -1,5 +1,6 @@
 """The capture of a world: every link into `capture.pcapng`, firewalls' drops into `dropped.pcapng`, by one process."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,14 @@ class CaptureHandle:
         )
 
 
-async def start(points: Sequence[CapturePoint], firewalls: Sequence[DropPoint], directory: Path) -> CaptureHandle:
+async def prepare() -> Child:
+    """Start the process before there is anything to capture: its imports take as long as building a network."""
+    return await Child.start("the capture", "testbed.emulation.capture_process")
+
+
+async def start(
+    points: Sequence[CapturePoint], firewalls: Sequence[DropPoint], directory: Path, *, prepared: Child | None = None
+) -> CaptureHandle:
     """Start capturing into *directory*, which must exist. Await `ready` of what is returned before the first packet."""
     job = {
         "packets": str(directory / CAPTURE_FILE),
@@ -84,13 +92,19 @@ async def start(points: Sequence[CapturePoint], firewalls: Sequence[DropPoint], 
             {
                 "link": x.link,
                 "description": x.description,
-                "netns_fd": x.netns_fd,
+                "netns": _path(x.netns_fd),
                 "interface": x.interface,
                 "is_switchboard": x.is_switchboard,
             }
             for x in points
         ],
-        "firewalls": [{"firewall": x.firewall, "netns_fd": x.netns_fd} for x in firewalls],
+        "firewalls": [{"firewall": x.firewall, "netns": _path(x.netns_fd)} for x in firewalls],
     }
-    fds = {x.netns_fd for x in points} | {x.netns_fd for x in firewalls}
-    return CaptureHandle(await Child.start("the capture", "testbed.emulation.capture_process", job, fds=sorted(fds)))
+    child = prepared or await prepare()
+    await child.give(job)
+    return CaptureHandle(child)
+
+
+def _path(fd: int) -> str:
+    """Return by what path a descriptor of this process can be opened in another."""
+    return f"/proc/{os.getpid()}/fd/{fd}"

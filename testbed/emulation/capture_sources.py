@@ -6,6 +6,7 @@ floating-point seconds, good to 240 ns).
 
 import contextlib
 import errno
+import os
 import socket
 import struct
 import time
@@ -86,7 +87,7 @@ class LinkSource:
     def open(self) -> int:
         """Begin to listen; return the descriptor. Raise RigError naming link and interface."""
         name = self.point["interface"]
-        with _named(f"{self.link}: cannot capture on {name}"), inside_network(self.point["netns_fd"]):
+        with _named(f"{self.link}: cannot capture on {name}"), _inside(self.point["netns"]):
             self.listening = LinkListenSocket(name)
         return self.listening.ins.fileno()
 
@@ -147,9 +148,9 @@ class DropSource:
     def open(self) -> int:
         """Begin to listen; return the descriptor. Raise RigError naming the firewall."""
         with _named(f"{self.firewall}: cannot read the drop log"):
-            with inside_network(self.point["netns_fd"]):
+            with _inside(self.point["netns"]):
                 self.log = NflogSocket(self.group)
-            self.names = _interface_names(self.point["netns_fd"])
+            self.names = _interface_names(self.point["netns"])
         return self.log.fileno()
 
     def drain(self, limit: int) -> int:
@@ -158,7 +159,7 @@ class DropSource:
         while done < limit and (packets := self.log.read()):
             for packet in packets:
                 if not {packet.in_index, packet.out_index} - {0} <= self.names.keys():
-                    self.names = _interface_names(self.point["netns_fd"])
+                    self.names = _interface_names(self.point["netns"])
                 time_ns = time.time_ns() if packet.time_ns is None else packet.time_ns
                 self.writer.add_packet(self.interface, time_ns, packet.packet, comment=packet.comment(self.names))
             done += len(packets)
@@ -173,8 +174,19 @@ class DropSource:
         self.log.close()
 
 
-def _interface_names(netns_fd: int) -> dict[int, str]:
-    with inside_network(netns_fd):
+@contextlib.contextmanager
+def _inside(netns: str) -> Iterator[None]:
+    """Be in the network namespace at the path *netns* for a while."""
+    fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with inside_network(fd):
+            yield
+    finally:
+        os.close(fd)
+
+
+def _interface_names(netns: str) -> dict[int, str]:
+    with _inside(netns):
         return dict(socket.if_nameindex())
 
 

@@ -35,8 +35,10 @@ class Child:
         self._ended = asyncio.create_task(self._follow())
 
     @classmethod
-    async def start(cls, what: str, module: str, job: dict[str, Any], *, fds: Sequence[int] = ()) -> "Child":
-        """Run `python -m module` with *fds* open in it under the same numbers, and hand it *job*."""
+    async def start(
+        cls, what: str, module: str, job: dict[str, Any] | None = None, *, fds: Sequence[int] = ()
+    ) -> "Child":
+        """Run `python -m module` with *fds* open in it under the same numbers; hand it *job*, now or by `give`."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -46,12 +48,17 @@ class Child:
             pass_fds=tuple(fds),
             limit=_LINE_LIMIT,
         )
-        assert process.stdin is not None
         child = cls(what, process)
-        with contextlib.suppress(ConnectionError):  # it died at once: `ready` says so
-            process.stdin.write(json.dumps(job).encode() + b"\n")
-            await process.stdin.drain()
+        if job is not None:
+            await child.give(job)
         return child
+
+    async def give(self, job: dict[str, Any]) -> None:
+        """Hand it its job."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # it died at once: `ready` says so
+            self._process.stdin.write(json.dumps(job).encode() + b"\n")
+            await self._process.stdin.drain()
 
     async def _follow(self) -> None:
         assert self._process.stdout is not None

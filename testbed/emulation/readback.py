@@ -5,6 +5,7 @@ something else. So every difference is an error that names the node, what was wa
 """
 
 import asyncio
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
@@ -14,6 +15,7 @@ from testbed.emulation import firewalls, offloads, sysctls
 from testbed.emulation.firewall_text import rule_differences
 from testbed.emulation.netlink import IFF_NOARP, IFF_UP, Netlink
 from testbed.emulation.network import BRIDGE, EmulatedNetwork, NamespaceNode
+from testbed.emulation.syscalls import inside_network
 from testbed.errors import RigError
 from testbed.plan.model import NodePlan
 
@@ -128,7 +130,9 @@ def read_interfaces(netns_fd: int, where: str) -> dict[str, InterfaceState]:
 def read_routes(netns_fd: int, where: str) -> dict[tuple[str, str, str], int]:
     """Return the main table: (prefix, next hop, interface) to the protocol that set it."""
     with Netlink(netns_fd, where=where) as kernel:
-        routes, names = kernel.routes(), {x["index"]: x.get_attr("IFLA_IFNAME") for x in kernel.links()}
+        routes = kernel.routes()
+    with inside_network(netns_fd):
+        names = dict(socket.if_nameindex())
     return {
         (prefix_of(x), x.get_attr("RTA_GATEWAY") or "nobody", names.get(x.get_attr("RTA_OIF"), "none")): x["proto"]
         for x in routes

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from testbed.emulation import capture, evidence, firewalls, links, readback, routing
+from testbed.emulation.child import Child
 from testbed.emulation.commands import read_last_line
 from testbed.emulation.evidence import Journal
 from testbed.emulation.network import EmulatedNetwork
@@ -37,6 +38,7 @@ class Rig:
         self._wanted_backend = backend
         self._backend: links.Backend = "wire"
         self._links: links.LinksHandle | None = None
+        self._prepared: Child | None = None
         self._capture: capture.CaptureHandle | None = None
         self._logs: list[firewalls.ConnectionLog] = []
         self._birds: list[routing.Bird] = []
@@ -46,13 +48,14 @@ class Rig:
         self._watches: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Build it, with everything that watches it, and wait until routing has converged."""
+        """Build it, with everything that watches it, and let routing begin; `converge` waits for it."""
+        preparing = asyncio.create_task(capture.prepare())
         await self._build()
+        self._prepared = await preparing
         await self._start_routing()
         async with self._birds_held():
             await self._watch_traffic()
         self._versions = asyncio.create_task(evidence.read_versions())
-        await self._converge()
 
     async def start_unwatched(self) -> None:
         """Build it without captures, for use by hand."""
@@ -61,18 +64,19 @@ class Rig:
         await readback.read_back(self.network)
         await self._start_links()
         await self._start_routing()
-        await self._converge()
+        await self.converge()
 
     async def leave(self, loop_lags: Mapping[str, Any]) -> None:
-        """Collect evidence: firewalls, then what links and captures counted; at last emulation.json."""
+        """Collect evidence: what firewalls, links and captures hold, side by side; at last emulation.json."""
         self._journal.progress("evidence")
         self.is_leaving = True
         pressure = evidence.read_cpu_pressure()
+        stopping = asyncio.create_task(self.stop_processes())
         try:
             states = await firewalls.collect_evidence(self.network, self._logs)
             evidence.write_json(self._directory / "firewalls.json", states)
         finally:
-            health, counted = await self.stop_processes()
+            health, counted = await stopping
         for fault in counted.faults if counted else ():
             self._journal.notice(fault)
         self._journal.close_phase(time.time_ns())
@@ -92,7 +96,7 @@ class Rig:
         })  # fmt: skip
 
     async def stop_processes(self) -> tuple[links.LinkHealth | None, capture.CaptureCounters | None]:
-        """Stop links and capture at once: the kernel takes milliseconds to close a packet socket; they have many."""
+        """Stop links and capture, side by side; return what they counted."""
 
         async def nothing() -> None:
             return None
@@ -149,7 +153,7 @@ class Rig:
     async def _start_capture(self) -> None:
         points = [self._capture_point(x) for x in self.plan.links if x.captured]
         drops = [capture.DropPoint(x.name, x.netns_fd) for x in firewalls.filtering_nodes(self.network)]
-        self._capture = await capture.start(points, drops, self._directory)
+        self._capture = await capture.start(points, drops, self._directory, prepared=self._prepared)
         self.watch(self._capture.ended(), "the capture")
         await self._capture.ready()
 
@@ -189,6 +193,7 @@ class Rig:
             with contextlib.suppress(ProcessLookupError):  # its death is noticed elsewhere
                 bird.process.send_signal(number)
 
-    async def _converge(self) -> None:
+    async def converge(self) -> None:
+        """Wait until routing is as the plan says; raise RigError with what is not when that takes too long."""
         self._journal.progress("routing", f"{len(self.plan.converged)} routes to be learned")
         await routing.Convergence(self.network, self.plan.converged).wait(limit_s=_ROUTING_LIMIT_S)

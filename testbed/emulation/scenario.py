@@ -86,7 +86,8 @@ class Play:
 
     async def _scenario(self) -> None:
         await self.rig.start()
-        await self._start_services()
+        await self._start_services()  # while routing converges: nobody sends anything yet
+        await self.rig.converge()
         await self._start_parties()
         await self._place_calls()
         await self._hang_up()

@@ -38,7 +38,14 @@ def write_sysctls(netns_fd: int, settings: Mapping[str, str], *, where: str) -> 
 def read_sysctls(netns_fd: int, names: Iterable[str]) -> dict[str, str]:
     """Return what the kernel has for *names*, blanks evened out; "absent" for a setting it does not have."""
     with inside_network(netns_fd):
-        return {name: " ".join(_path(name).read_text().split()) if _path(name).exists() else "absent" for name in names}
+        return {name: _read(_path(name)) for name in names}
+
+
+def _read(path: Path) -> str:
+    try:
+        return " ".join(path.read_text().split())
+    except FileNotFoundError:
+        return "absent"
 
 
 def is_met(name: str, *, wanted: str, found: str) -> bool:

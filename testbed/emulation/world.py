@@ -6,6 +6,7 @@ the kernel removes every process, interface and temporary file of the world; whe
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -42,7 +43,14 @@ def stage_command(*arguments: str) -> list[str]:
 def world_environment() -> dict[str, str]:
     """Return the environment of a world: this project found first, and the folders of an administrator's programs."""
     kept = {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "TEMP", "TMP")}
+    if sys.version_info < (3, 12):  # Mininet imports distutils, for which setuptools would load all of itself
+        kept["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
     return {**kept, "PATH": tools.search_path(), "PYTHONPATH": str(_ROOT), "LC_ALL": "C.UTF-8"}
+
+
+@functools.cache
+def _check_namespaces_once() -> None:
+    check_namespaces()
 
 
 def order_line(plan: Plan, directory: Path, backend: str, **more: Any) -> bytes:
@@ -73,7 +81,7 @@ class World:
         Raises MissingTool if this machine cannot have worlds.
         """
         tools.check_tools(_NEEDED)
-        await asyncio.to_thread(check_namespaces)
+        await asyncio.to_thread(_check_namespaces_once)
         log = directory / LOG_FILE
         with log.open("wb") as errors:
             # A session of its own, so that Ctrl-C on the terminal reaches the conductor only.

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from testbed.analysis.run import Run, read_run
 from testbed.errors import TestbedError
+from testbed.files import write_json
 from testbed.scenario import Verdict
 from testbed.verdict.checks import Check, judge_audio, judge_heard
 from testbed.verdict.conversations import conversations
@@ -18,21 +19,33 @@ _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS"
 
 
 def judge(directory: Path) -> dict[str, Any]:
-    """Return verdict.json of the run in *directory*; one that cannot be read is an ERROR with the reason."""
+    """Return verdict.json of the run in *directory*; one that cannot be read is an ERROR with the reason.
+
+    A run whose manifest names a fault of the rig is an ERROR for that reason, whatever was seen before it broke.
+    """
+    fault = _fault(directory)
     try:
-        return judge_run(read_run(directory))
+        verdict = judge_run(read_run(directory))
     except TestbedError as error:
-        return _error(directory, str(error))
+        return _error(directory, fault or str(error))
     except Exception as error:  # what is judged came from outside: whatever is wrong with it must be told, not thrown
-        return _error(directory, f"{directory}: cannot be judged: {type(error).__name__}: {error}")
+        return _error(directory, fault or f"{directory}: cannot be judged: {type(error).__name__}: {error}")
+    return verdict | {"verdict": "ERROR", "reason": fault} if fault else verdict
+
+
+def _fault(directory: Path) -> str:
+    """Return what broke the rig, from the manifest; nothing where it did not break or the manifest cannot be read."""
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return ""
+    return str(manifest.get("fault") or "") if isinstance(manifest, dict) else ""
 
 
 def write_verdict(directory: Path) -> dict[str, Any]:
     """Judge *directory*, write its verdict.json by rename, and return it."""
     verdict = judge(directory)
-    partial = directory / "verdict.json.partial"
-    partial.write_text(json.dumps(verdict, indent=1) + "\n")
-    partial.rename(directory / "verdict.json")
+    write_json(directory / "verdict.json", verdict)
     return verdict
 
 

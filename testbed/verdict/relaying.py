@@ -30,12 +30,12 @@ def judge_relays(run: Run, spoken: Sequence[Conversation]) -> Check:
         for each in heard
     )
     edges = ", ".join(sorted({relay.node for each in heard for relay in each.relays}))
-    seen = f"{_or(sorted({len(each.relays) for each in heard}))} relays{f' ({edges})' if edges else ''}"
+    seen = f"{_counted(sorted({len(each.relays) for each in heard}))}{f' ({edges})' if edges else ''}"
     if allowed is None:
         return Check("relays", None, observed, "PASS", f"not asked; observed {seen}", evidence)
     wrong = next((each for each in heard if len(each.relays) not in allowed), None)
     if wrong is not None:
-        reason = f"media {wrong.title} passed {_or(observed[wrong.title])} relays, allowed are {_or(allowed)}"
+        reason = f"media {wrong.title} passed {_counted(observed[wrong.title])}, allowed are {_or(allowed)}"
         return Check("relays", allowed, observed, "FAIL", reason, evidence)
     return Check("relays", allowed, observed, "PASS", f"media passed {seen}, allowed are {_or(allowed)}", evidence)
 
@@ -48,7 +48,11 @@ def _nothing(check: str, expected: Any) -> Check:
 
 def _relays_words(each: Conversation) -> str:
     names = [f"{relay.node} at {relay.address or 'an address that no packet tells'}" for relay in each.relays]
-    return f"{len(names)} {'relay' if len(names) == 1 else 'relays'}{': ' if names else ''}{', then '.join(names)}"
+    return f"{_counted([len(names)])}{': ' if names else ''}{', then '.join(names)}"
+
+
+def _counted(numbers: list[int]) -> str:
+    return f"{_or(numbers)} {'relay' if numbers == [1] else 'relays'}"
 
 
 def _or(numbers: Iterable[int]) -> str:

@@ -77,7 +77,7 @@ def test_what_the_row_does_not_ask_is_told_and_passes(tmp_path: Path) -> None:
     assert [relays[key] for key in ("expected", "verdict", "reason")] == [
         None,
         "PASS",
-        "not asked; observed 1 relays (edge1)",
+        "not asked; observed 1 relay (edge1)",
     ]
     assert [pair[key] for key in ("expected", "verdict", "reason")] == [None, "PASS", "not asked; observed relay-srflx"]
     nothing = judge(Wire().write(tmp_path / "b", make_scenario(MEDIA_ER)))

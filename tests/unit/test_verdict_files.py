@@ -101,4 +101,16 @@ def test_the_verdict_is_written_whole(tmp_path: Path) -> None:
     media().write(tmp_path, make_scenario(MEDIA_ER))
     verdict = write_verdict(tmp_path)
     assert json.loads((tmp_path / "verdict.json").read_text()) == verdict
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob(".verdict*"))
+
+
+def test_a_run_whose_rig_broke_is_an_error_though_its_packets_would_pass(tmp_path: Path) -> None:
+    directory = media().write(tmp_path, make_scenario(MEDIA_ER))
+    assert judge(directory)["verdict"] == "PASS"
+    manifest = json.loads((directory / "manifest.json").read_text())
+    (directory / "manifest.json").write_text(json.dumps({**manifest, "fault": "BIRD in core died"}))
+    verdict = judge(directory)
+    assert (verdict["verdict"], verdict["reason"]) == ("ERROR", "BIRD in core died")
+    assert verdict["legs"]
+    (directory / "capture.pcapng").unlink()
+    assert judge(directory)["reason"] == "BIRD in core died"
