@@ -20,6 +20,7 @@ from testbed.report import write_report
 from testbed.report.summary import summary_rows, summary_table
 from testbed.spec.change import parse_change
 from testbed.spec.reader import Spec, check_controls, read_spec, read_topology
+from testbed.targets import read_targets
 from testbed.units import parse_duration_ns
 
 app = typer.Typer(
@@ -111,6 +112,8 @@ def run_command(
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here too.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     backend: Annotated[Literal["auto", "wire", "netem"], typer.Option(help="How links are shaped.")] = "auto",
+    targets: Annotated[Path | None, typer.Option(help="Judge by these targets too (docs/figures.md).")] = None,
+    fail_on: Annotated[Literal["targets"] | None, typer.Option(help="What else counts as a FAIL.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Build the network, place real calls, capture every link and judge.
@@ -127,6 +130,8 @@ def run_command(
         backend=backend,
         command=tuple(sys.argv[1:]),
         junit=junit,
+        targets=read_targets(targets) if targets else (),
+        fail_on_targets=fail_on == "targets",
     )
     board = Board([item.name for item in items], options.duration_ns)
     outcome = _run_with_progress(board, lambda on_event: run.run_items(items, options, on_event))

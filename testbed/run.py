@@ -22,7 +22,8 @@ from testbed.report import write_report
 from testbed.report.junit import junit_xml
 from testbed.scenario import Change, Control, Verdict
 from testbed.spec.reader import Spec, read_spec
-from testbed.verdict import write_verdict
+from testbed.targets import Target, as_document
+from testbed.verdict import write_judgement
 
 FORMAT: Final = 1
 EXIT_CODES: Final[dict[str, int]] = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "ERROR": 4}
@@ -44,6 +45,10 @@ class Options:
     backend: Literal["auto", "wire", "netem"] = "auto"
     command: tuple[str, ...] = ()
     junit: Path | None = None
+    targets: tuple[Target, ...] = ()
+    "Judged by beside Microsoft's."
+    fail_on_targets: bool = False
+    "Whether a missed target makes the exit status 1."
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,8 @@ class ScenarioOutcome:
     directory: str
     duration_s: float
     media_s: float
+    targets: dict[str, int] | None = None
+    "How many targets were met, missed and unknown; None where nothing could be measured."
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -98,6 +105,7 @@ class ScenarioOutcome:
             "duration_s": round(self.duration_s, 3),
             "media_s": round(self.media_s, 3),
             "overhead_s": round(self.duration_s - self.media_s, 3),
+            "targets": self.targets,
         }
 
 
@@ -108,12 +116,18 @@ class RunOutcome:
     directory: Path
     interrupted: bool = False
     took_s: float = 0.0
+    fail_on_targets: bool = False
     scenarios: list[ScenarioOutcome] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """4 if the rig broke or the run was interrupted, else 1 on a FAIL, else 3 on an INCONCLUSIVE, else 0."""
+        """4 if the rig broke or the run was interrupted, else 1 on a FAIL, else 3 on an INCONCLUSIVE, else 0.
+
+        With `fail_on_targets` a missed target counts as a FAIL; an unknown one never does.
+        """
         verdicts = {outcome.verdict for outcome in self.scenarios} | ({"ERROR"} if self.interrupted else set())
+        if self.fail_on_targets and any((outcome.targets or {}).get("missed") for outcome in self.scenarios):
+            verdicts.add("FAIL")
         return next((EXIT_CODES[verdict] for verdict in _WORST_FIRST if verdict in verdicts), 0)
 
 
@@ -128,7 +142,7 @@ def run_items(items: Sequence[Item], options: Options, on_event: OnEvent) -> Run
     plans = [make_plan(item.spec, duration_ns=options.duration_ns, seed=options.seed) for item in items]
     directory = _new_run_directory(options.results)
     started, began_ns = datetime.now(UTC), time.monotonic_ns()
-    outcome = RunOutcome(directory)
+    outcome = RunOutcome(directory, fail_on_targets=options.fail_on_targets)
     for item in items:
         _place(directory, item).mkdir()
     asyncio.run(_run_all(list(zip(items, plans, strict=True)), options, on_event, outcome))
@@ -184,6 +198,7 @@ async def _run_one(
         row=item.spec.scenario.row,
         verdict=verdict["verdict"],
         reason=verdict["reason"],
+        targets=verdict.get("targets"),
         directory=place.name,
         duration_s=(time.monotonic_ns() - began_ns) / 1e9,
         media_s=plan.duration_ns / 1e9,
@@ -218,11 +233,12 @@ def _judge(item: Item, plan: Plan, place: Path, options: Options, fault: str) ->
         "plan": plan.model_dump(mode="json"),
         "seed": options.seed,
         "changes": [change.model_dump(mode="json") for change in item.changes],
+        "targets": as_document(options.targets) if options.targets else None,
         "emulation": json.loads(emulation.read_text(encoding="utf-8")) if emulation.exists() else None,
         "fault": fault,
     }
     files.write_json(place / "manifest.json", manifest)
-    return write_verdict(place)
+    return write_judgement(place)
 
 
 def _place(directory: Path, item: Item) -> Path:
@@ -282,7 +298,7 @@ def _point_latest_at(directory: Path) -> None:
 def rejudge(directory: Path) -> RunOutcome:
     """Judge a run, or one scenario's directory, again from its files alone, and write its report anew."""
     if (directory / "manifest.json").exists():
-        verdict = write_verdict(directory)
+        verdict = write_judgement(directory)
         return RunOutcome(directory, scenarios=[_outcome_again(directory, verdict, {})])
     run_file = directory / "run.json"
     try:
@@ -292,7 +308,7 @@ def rejudge(directory: Path) -> RunOutcome:
     outcome = RunOutcome(directory, interrupted=run["interrupted"])
     for entry in run["scenarios"]:
         place = directory / entry["directory"]
-        outcome.scenarios.append(_outcome_again(place, write_verdict(place), entry))
+        outcome.scenarios.append(_outcome_again(place, write_judgement(place), entry))
     files.write_json(run_file, {**run, "scenarios": [one.as_json() for one in outcome.scenarios]})
     files.write_text(directory / "junit.xml", junit_xml(directory))
     write_report(directory)
@@ -306,6 +322,7 @@ def _outcome_again(place: Path, verdict: dict[str, Any], entry: dict[str, Any]) 
         row=verdict["row"],
         verdict=verdict["verdict"],
         reason=verdict["reason"],
+        targets=verdict["targets"],
         directory=place.name,
         duration_s=entry.get("duration_s", 0.0),
         media_s=entry.get("media_s", 0.0),

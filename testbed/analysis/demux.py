@@ -98,10 +98,11 @@ class Payloads:
     "RTP payload without header, extension and padding count; SRTP's tag included."
 
 
-def classify(
-    read: Reader, offset: Ints, length: Ints, *, over_tcp: Bools, ports: tuple[Ints, Ints], sources: Collection[int]
-) -> Payloads:
-    """Say what the payloads at *offset* are; *ports* are source and destination, *sources* known SSRCs."""
+def classify(read: Reader, offset: Ints, length: Ints, *, over_tcp: Bools, ports: tuple[Ints, Ints]) -> Payloads:
+    """Say what the payloads at *offset* are; *ports* are source and destination.
+
+    What looks like RTP is taken for it; `is_repeated` tells, once all packets are known, whether that stands.
+    """
     zeros = np.zeros(len(offset), np.int64)
     found = Payloads(
         kind=zeros.copy(),
@@ -128,7 +129,7 @@ def classify(
     _mark(found, plain & (first >= 20) & (first <= 63) & (found.length >= 13), Kind.DTLS)
     known_other = np.isin(ports[0], _NOT_MEDIA_PORTS) | np.isin(ports[1], _NOT_MEDIA_PORTS)
     like = plain & ~known_other & (first >= 128) & (first <= 191) & (found.length >= 8)
-    _read_media(read, found, like, sources)
+    _read_media(read, found, like)
     return found
 
 
@@ -178,7 +179,7 @@ def _read_stun(read: Reader, found: Payloads, first: Ints) -> None:
         at = np.where(inside, at + 4 + (size + 3 & ~3), end)
 
 
-def _read_media(read: Reader, found: Payloads, like: Bools, sources: Collection[int]) -> None:
+def _read_media(read: Reader, found: Payloads, like: Bools) -> None:
     rows = np.flatnonzero(like)
     if not len(rows):
         return
@@ -192,8 +193,7 @@ def _read_media(read: Reader, found: Payloads, like: Bools, sources: Collection[
     header = 12 + 4 * (first & 15)
     extension = np.where(first & 16, 4 + 4 * read.u16(at + header + 2), 0)
     media &= header + extension <= length
-    ssrc = np.where(media, read.u32(at + 8), -1)
-    media &= _is_repeated(ssrc, read.u16(at + 2)) | np.isin(ssrc, list(sources))
+    ssrc = read.u32(at + 8)
     found.kind[rows[control_ok]] = Kind.RTCP
     found.kind[rows[media]] = Kind.RTP
     found.ssrc[rows] = np.where(media, ssrc, np.where(control_ok, read.u32(at + 4), 0))
@@ -203,11 +203,14 @@ def _read_media(read: Reader, found: Payloads, like: Bools, sources: Collection[
     found.media_bytes[rows] = np.where(media, length - header - extension, 0)
 
 
-def _is_repeated(ssrc: Ints, sequence: Ints) -> Bools:
-    """Return which rows belong to a source with two or more sequence numbers: one alone may be anything."""
-    sources, inverse = np.unique(ssrc, return_inverse=True)
-    lowest = np.full(len(sources), 1 << 20, np.int64)
-    highest = np.full(len(sources), -1, np.int64)
+def is_repeated(ssrc: Ints, sequence: Ints, sources: Collection[int]) -> Bools:
+    """Return which rows belong to a source with two or more sequence numbers, or to one of *sources*.
+
+    One packet alone may be anything.
+    """
+    known, inverse = np.unique(ssrc, return_inverse=True)
+    lowest = np.full(len(known), 1 << 20, np.int64)
+    highest = np.full(len(known), -1, np.int64)
     np.minimum.at(lowest, inverse, sequence)
     np.maximum.at(highest, inverse, sequence)
-    return np.asarray(((highest > lowest) & (sources >= 0))[inverse], np.bool_)
+    return np.asarray(((highest > lowest) | np.isin(known, list(sources)))[inverse], np.bool_)

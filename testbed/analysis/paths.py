@@ -90,6 +90,14 @@ class Walks:
     """All walks of a capture, and which identity took which."""
 
     walks: tuple[Walk, ...]
+    rows: Ints
+    "Rows of the capture, packet by packet, each packet's in order of time."
+    hop: Ints
+    "Hop number of each of `rows`."
+    starts: Ints
+    "Where in `rows` each packet begins."
+    walk: Ints
+    "Number of the walk of each packet."
     _identity: Hashes
     "Sorted."
     _number: Ints
@@ -105,13 +113,14 @@ def follow(packets: Packets, network: Network) -> Walks:
     hop, usable = hops_of(packets, network)
     rows = np.flatnonzero(usable & np.isin(packets.protocol, (TCP, UDP)) & (packets.kind != Kind.BGP))
     if not len(rows):
-        return Walks((), np.zeros(0, np.uint64), np.zeros(0, np.int64))
+        none = np.zeros(0, np.int64)
+        return Walks((), none, none, none, none, np.zeros(0, np.uint64), none)
     identity = identities(packets)[rows]
     order = np.lexsort((packets.frame[rows], packets.time_ns[rows], identity))
     rows, identity = rows[order], identity[order]
     flows, flow = _flows(packets, rows)
     starts = np.flatnonzero(_begins(identity, hop[rows], network))
-    sorted_rows = _Sorted(packets.frame[rows], packets.time_ns[rows], identity, starts, hop[rows], flow)
+    sorted_rows = _Sorted(rows, packets.frame[rows], packets.time_ns[rows], identity, starts, hop[rows], flow)
     return _count(sorted_rows, network, flows)
 
 
@@ -176,6 +185,7 @@ def _begins(identity: Hashes, hop: Ints, network: Network) -> Bools:
 class _Sorted:
     """Rows in order of identity and time; *starts* says where each packet's walk begins."""
 
+    row: Ints
     frame: Ints
     time_ns: Ints
     identity: Hashes
@@ -207,7 +217,8 @@ def _count(rows: _Sorted, network: Network, flows: list[Flow]) -> Walks:
         walks.append(Walk(index, nodes, steps, int(counts[index]), gaps, int(first_ns[index]), int(last_ns[index])))
     identity = rows.identity[rows.starts]
     order = np.argsort(identity, kind="stable")
-    return Walks(tuple(walks), identity[order], number[order].astype(np.int64))
+    number = number.astype(np.int64)
+    return Walks(tuple(walks), rows.row, rows.hop, rows.starts, number, identity[order], number[order])
 
 
 def _extreme(which: np.ufunc, size: int, cells: Ints, values: Ints) -> Ints:

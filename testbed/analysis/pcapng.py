@@ -4,10 +4,10 @@ Knows nothing of what is inside a packet. A file that ends early or holds damage
 half a capture can prove presence, never absence. Source: draft-ietf-opsawg-pcapng, sections 3 and 4.
 """
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from struct import Struct
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,10 @@ _FIXED_BYTES: Final = 32
 "Of an Enhanced Packet Block: everything but the packet and the options."
 _OPTIONS_LOOKED_AT: Final = 4
 "epb_flags is sought among the first few options of a packet block: a writer that puts more before it is not ours."
+_ALIKE: Final = 8
+"So many blocks of one length in a row are taken for the beginning of a run."
+_RUN: Final = 1 << 14
+"Blocks of a run looked at in one go."
 PADDING: Final = 128
 "Zero bytes after the file in `Blocks.buffer`, so that a gather just behind the last packet stays inside."
 
@@ -70,7 +74,12 @@ class Blocks:
     "Offset behind the options."
     damage: str | None = None
     "Why reading stopped before the end of the file; None for a whole file."
-    _raw: bytes = field(default=b"", repr=False)
+    _raw: memoryview = field(default=memoryview(b""), repr=False)
+
+    def part(self, first: int, behind: int) -> "Blocks":
+        """Return packets *first* up to *behind*, of the same buffer."""
+        columns = ("interface", "time_ns", "start", "captured", "options", "end")
+        return replace(self, **{name: getattr(self, name)[first:behind] for name in columns})
 
     def flags(self) -> NDArray[np.int64]:
         """Return epb_flags of every packet, 0 where a packet has none."""
@@ -95,41 +104,84 @@ class Blocks:
 
 def read_blocks(path: Path) -> Blocks:
     """Read *path*; raise CaptureError when there is nothing to read, note in `damage` where it breaks off."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise CaptureError(f"{path}: cannot be read: {error.strerror}") from error
+    buffer = _read_padded(path)
+    raw = buffer.data[:-PADDING]
     if len(raw) < 28 or raw[:4] != SECTION.to_bytes(4, "big"):
         raise CaptureError(f"{path}: is not a pcapng file ({len(raw)} bytes)")
     if raw[8:12] != _MAGIC:
         raise CaptureError(f"{path}: is a big-endian pcapng file; this testbed writes and reads little-endian ones")
     found, other, damage = _walk(raw)
     interfaces = _interfaces(path, raw, other)
-    return _columns(path, raw, np.array(found, np.int64), interfaces, damage)
+    return _columns(path, buffer, raw, found, interfaces, damage)
 
 
-def _walk(raw: bytes) -> tuple[list[int], list[tuple[int, int, int]], str | None]:
+def _read_padded(path: Path) -> Bytes:
+    """Return the file with PADDING zero bytes behind it, held once."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            buffer = np.zeros(size + PADDING, np.uint8)
+            done = 0
+            while done < size and (count := file.readinto(buffer.data[done:size])):
+                done += count
+    except OSError as error:
+        raise CaptureError(f"{path}: cannot be read: {error.strerror}") from error
+    return buffer[: done + PADDING]
+
+
+def _walk(raw: memoryview) -> tuple[Offsets, list[tuple[int, int, int]], str | None]:
     """Return offsets of packet blocks, (type, offset, length) of the others, and why the walk stopped early."""
-    unpack = Struct("<II").unpack_from
+    size = len(raw)
+    words = raw[: size & ~3].cast("I")
+    last = size - 12 >> 2
+    found: list[Offsets] = []
     packets: list[int] = []
     other: list[tuple[int, int, int]] = []
     add = packets.append
-    offset, size = 0, len(raw)
-    while offset + 12 <= size:
-        kind, length = unpack(raw, offset)
+    at, before, alike = 0, 0, 0
+    while at <= last:
+        length = words[at + 1]
         if length < 12 or length & 3:
-            return packets, other, f"damaged at byte {offset}: a block of {length} bytes"
-        if offset + length > size:
+            return _offsets(found, packets), other, f"damaged at byte {4 * at}: a block of {length} bytes"
+        if 4 * at + length > size:
             break
-        if kind == PACKET:
-            add(offset)
+        if words[at] != PACKET:
+            other.append((words[at], 4 * at, length))
+            alike = 0
         else:
-            other.append((kind, offset, length))
-        offset += length
-    return packets, other, None if offset == size else f"cut off at byte {offset} of {size}, inside a block"
+            add(at)
+            alike = alike + 1 if length == before else 0
+            before = length
+        at += length >> 2
+        if alike == _ALIKE:
+            run = _equal_blocks(raw, at, length)
+            found += [np.array(packets, np.int64), run]
+            packets.clear()
+            at += len(run) * (length >> 2)
+            alike = 0
+    whole = 4 * at == size
+    return _offsets(found, packets), other, None if whole else f"cut off at byte {4 * at} of {size}, inside a block"
 
 
-def _interfaces(path: Path, raw: bytes, other: list[tuple[int, int, int]]) -> tuple[CaptureInterface, ...]:
+def _equal_blocks(raw: memoryview, at: int, length: int) -> Offsets:
+    """Return where packet blocks of *length* bytes stand, one behind the other, from word *at* on.
+
+    A stream's packets are all of one size, so long captures have many such runs: they are found without a step each.
+    """
+    count = min((len(raw) - 4 * at) // length, _RUN)
+    if not count:
+        return np.zeros(0, np.int64)
+    heads: NDArray[np.uint32] = np.ndarray((count, 2), "<u4", raw, 4 * at, (length, 4))
+    same = (heads[:, 0] == PACKET) & (heads[:, 1] == length)
+    run = count if same.all() else int(np.argmin(same))
+    return at + np.arange(run, dtype=np.int64) * (length >> 2)
+
+
+def _offsets(found: list[Offsets], rest: list[int]) -> Offsets:
+    return np.concatenate([*found, np.array(rest, np.int64)]) * 4
+
+
+def _interfaces(path: Path, raw: memoryview, other: list[tuple[int, int, int]]) -> tuple[CaptureInterface, ...]:
     described: list[CaptureInterface] = []
     for kind, offset, length in other:
         end = offset + length - 4
@@ -144,7 +196,7 @@ def _interfaces(path: Path, raw: bytes, other: list[tuple[int, int, int]]) -> tu
     return tuple(described)
 
 
-def _describe(path: Path, raw: bytes, offset: int, end: int) -> CaptureInterface:
+def _describe(path: Path, raw: memoryview, offset: int, end: int) -> CaptureInterface:
     name, resolution = "", 6
     for code, value in _options(raw, offset + 16, end):
         if code == _IF_NAME:
@@ -156,20 +208,20 @@ def _describe(path: Path, raw: bytes, offset: int, end: int) -> CaptureInterface
     return CaptureInterface(name, int.from_bytes(raw[offset + 8 : offset + 10], "little"), int(10 ** (9 - resolution)))
 
 
-def _with_statistics(interface: CaptureInterface, raw: bytes, offset: int, end: int) -> CaptureInterface:
+def _with_statistics(interface: CaptureInterface, raw: memoryview, offset: int, end: int) -> CaptureInterface:
     counts = {code: int.from_bytes(value, "little") for code, value in _options(raw, offset + 20, end)}
     return CaptureInterface(
         interface.name, interface.link_type, interface.tick_ns, counts.get(_ISB_RECEIVED), counts.get(_ISB_DROPPED)
     )
 
 
-def _options(raw: bytes, at: int, end: int) -> Iterator[tuple[int, bytes]]:
+def _options(raw: memoryview, at: int, end: int) -> Iterator[tuple[int, bytes]]:
     while at + 4 <= end:
         code = int.from_bytes(raw[at : at + 2], "little")
         length = int.from_bytes(raw[at + 2 : at + 4], "little")
         if code == 0 or at + 4 + length > end:
             return
-        yield code, raw[at + 4 : at + 4 + length]
+        yield code, raw[at + 4 : at + 4 + length].tobytes()
         at += 4 + (length + 3 & ~3)
 
 
@@ -178,9 +230,13 @@ def _words(buffer: Bytes) -> NDArray[np.uint32]:
 
 
 def _columns(
-    path: Path, raw: bytes, at: Offsets, interfaces: tuple[CaptureInterface, ...], damage: str | None
+    path: Path,
+    buffer: Bytes,
+    raw: memoryview,
+    at: Offsets,
+    interfaces: tuple[CaptureInterface, ...],
+    damage: str | None,
 ) -> Blocks:
-    buffer = np.frombuffer(raw + bytes(PADDING), np.uint8)
     words = _words(buffer)
     index = at >> 2
     length = words[index + 1].astype(np.int64)

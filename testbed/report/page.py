@@ -7,6 +7,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from testbed import files
+from testbed.report.figures import STRETCH_COLUMNS
 from testbed.report.record import RunRecord, read_record
 from testbed.report.summary import FLOWS, summary_rows
 from testbed.report.view import scenario_view
@@ -60,4 +61,5 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "flows": FLOWS,
         "verdicts": [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]],
         "marks": MARKS,
+        "stretch_columns": STRETCH_COLUMNS,
     }

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from testbed.plan.model import LinkPlan, Plan, PredictedPath
 from testbed.report.drops import NodeDrops, node_drops
+from testbed.report.figures import QualityView, quality_view
 from testbed.report.picture import draw_picture
 from testbed.report.record import CheckJudged, Document, LegJudged, LinkSeen, ScenarioRecord, read_events
 from testbed.report.summary import SummaryRow, segment_kinds
@@ -25,6 +26,8 @@ EVIDENCE_FILES: Final = (
     "firewalls.json",
     "events.jsonl",
     "quality.json",
+    "media_streams.parquet",
+    "links.parquet",
 )
 EVENTS_SHOWN: Final = 80
 "More than that is a file to read, not a table."
@@ -109,6 +112,7 @@ class ScenarioView:
     "Why the run's numbers are not to be trusted; empty when they are, or when nothing is known of it."
     health: tuple[tuple[str, str], ...]
     shapes: tuple[ShapeView, ...]
+    quality: QualityView | None
     events: tuple[EventView, ...]
     events_left_out: int
     files: tuple[tuple[str, str], ...]
@@ -141,6 +145,7 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
         degraded=_degraded(health),
         health=facts({key: value for key, value in health.items() if key not in ("degraded", "reasons")}),
         shapes=_shapes(record, [one.link for one in traffic.links] if traffic else []),
+        quality=quality_view(record.quality),
         events=tuple(events[:EVENTS_SHOWN]),
         events_left_out=max(0, len(events) - EVENTS_SHOWN),
         files=tuple(

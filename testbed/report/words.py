@@ -41,7 +41,7 @@ def plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(plain(one) for one in value) or "none"
     if isinstance(value, dict):
-        return "; ".join(f"{name}: {words}" for name, words in facts(value)) or "none"
+        return "; ".join(f"{name}: {words}" for name, words in facts(value)) if value else "none"
     return str(value)
 
 

@@ -27,8 +27,13 @@ def judge_health(run: Run) -> dict[str, Any]:
 
 def is_late(run: Run) -> bool:
     """Return whether the rig was too slow for anything that depends on time."""
+    return bool(late_reasons(run))
+
+
+def late_reasons(run: Run) -> list[str]:
+    """Return why the rig was too slow for what depends on time; nothing where it was not."""
     health = run.emulation.get("health") or {}
-    return bool(_wire_reasons(health.get("wire")) or _agent_reasons(health.get("agents") or {}))
+    return _wire_reasons(health.get("wire")) + _agent_reasons(health.get("agents") or {})
 
 
 def _wire_reasons(wire: dict[str, Any] | None) -> list[str]:

@@ -12,6 +12,7 @@ from testbed.verdict.checks import Check, judge_audio, judge_heard
 from testbed.verdict.conversations import conversations
 from testbed.verdict.health import judge_health
 from testbed.verdict.legs import LegJudgement, describe_leg, judge_leg
+from testbed.verdict.quality import remove_quality, write_quality
 from testbed.verdict.relaying import judge_pair, judge_relays
 
 FORMAT: Final = 1
@@ -23,14 +24,42 @@ def judge(directory: Path) -> dict[str, Any]:
 
     A run whose manifest names a fault of the rig is an ERROR for that reason, whatever was seen before it broke.
     """
+    return _judge(directory)[0]
+
+
+def write_judgement(directory: Path) -> dict[str, Any]:
+    """Judge *directory*, write its verdict.json, quality.json and tables, each in one step, and return the verdict.
+
+    Its `targets` counts the targets met, missed and unknown; None where nothing could be measured or the rig broke.
+    """
+    verdict, run = _judge(directory)
+    verdict["targets"] = None
+    remove_quality(directory)
+    if run is not None:
+        try:
+            verdict["targets"] = write_quality(run)["outcomes"]
+        except OSError:
+            raise
+        except Exception as error:
+            # Figures that cannot be worked out are this program's fault: the paths stand, and the run is no success.
+            fault = f"{directory}: cannot be measured: {type(error).__name__}: {error}"
+            verdict |= {"verdict": "ERROR", "reason": fault}
+    write_json(directory / "verdict.json", verdict)
+    return verdict
+
+
+def _judge(directory: Path) -> tuple[dict[str, Any], Run | None]:
+    """Return verdict.json, and the run where it is whole: then its figures mean something."""
     fault = _fault(directory)
     try:
-        verdict = judge_run(read_run(directory))
+        run = read_run(directory)
+        verdict = judge_run(run)
     except TestbedError as error:
-        return _error(directory, fault or str(error))
+        return _error(directory, fault or str(error)), None
     except Exception as error:  # what is judged came from outside: whatever is wrong with it must be told, not thrown
-        return _error(directory, fault or f"{directory}: cannot be judged: {type(error).__name__}: {error}")
-    return verdict | {"verdict": "ERROR", "reason": fault} if fault else verdict
+        reason = fault or f"{directory}: cannot be judged: {type(error).__name__}: {error}"
+        return _error(directory, reason), None
+    return (verdict | {"verdict": "ERROR", "reason": fault}, None) if fault else (verdict, run)
 
 
 def _fault(directory: Path) -> str:
@@ -40,13 +69,6 @@ def _fault(directory: Path) -> str:
     except (OSError, ValueError):
         return ""
     return str(manifest.get("fault") or "") if isinstance(manifest, dict) else ""
-
-
-def write_verdict(directory: Path) -> dict[str, Any]:
-    """Judge *directory*, write its verdict.json by rename, and return it."""
-    verdict = judge(directory)
-    write_json(directory / "verdict.json", verdict)
-    return verdict
 
 
 def judge_run(run: Run) -> dict[str, Any]:

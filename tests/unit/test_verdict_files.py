@@ -8,7 +8,7 @@ import pytest
 from analysis_samples import MEDIA_ER, Wire, make_plan, make_scenario, media_by_er
 
 from testbed.plan.model import PredictedPath
-from testbed.verdict import judge, write_verdict
+from testbed.verdict import judge, write_judgement
 
 
 def media() -> Wire:
@@ -99,7 +99,7 @@ def test_a_world_that_broke_before_its_account_is_an_error_that_says_so(tmp_path
 
 def test_the_verdict_is_written_whole(tmp_path: Path) -> None:
     media().write(tmp_path, make_scenario(MEDIA_ER))
-    verdict = write_verdict(tmp_path)
+    verdict = write_judgement(tmp_path)
     assert json.loads((tmp_path / "verdict.json").read_text()) == verdict
     assert not list(tmp_path.glob(".verdict*"))
 

@@ -1,0 +1,149 @@
+"""How fast a capture of a million packets is decoded and measured, beside tshark's RTP statistics of the same file.
+
+Run: python -m benchmarks.quality [PACKETS]. Each in a process of its own, so that peak memory is its own.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.decode import write_capture
+from testbed.analysis.network import Network
+from testbed.analysis.packets import decode
+from testbed.analysis.quality import measure
+from testbed.analysis.run import Run
+from testbed.plan.model import End, Interface, LinkPlan, NodePlan, Plan
+from testbed.scenario import Scenario
+from testbed.topology import LinkShape
+
+LINKS: Final = 10
+RATE_TARGET: Final = 1_000_000
+RATIO_TARGET: Final = 6.0
+MEMORY_TARGET_BYTES: Final = 1 << 30
+
+
+def _plan() -> Plan:
+    """Return a chain of nodes whose links are those of the capture, with two hosts at its ends."""
+    shape = LinkShape.model_validate({"delay": "1ms"})
+    kinds: list[Any] = ["host", *["router"] * (LINKS - 1), "host"]
+    nodes = tuple(
+        NodePlan(
+            name=f"n{n}",
+            kind=kind,
+            segment="s",
+            segment_kind="customer",
+            organisation="o",
+            title="",
+            interfaces=tuple(
+                Interface(name=f"l{link}", mac="00:00:00:00:00:00", address=None, link=f"link{link}")
+                for link in (n - 1, n)
+                if 0 <= link < LINKS
+            ),
+            routes=(),
+            sysctls={},
+        )
+        for n, kind in enumerate(kinds)
+    )
+    links = tuple(
+        LinkPlan(
+            name=f"link{n}",
+            segment="s",
+            segment_kind="customer",
+            a=End(node=f"n{n}", interface="b"),
+            b=End(node=f"n{n + 1}", interface="a"),
+            shape_forward=shape,
+            shape_return=shape,
+            up=True,
+            captured=True,
+        )
+        for n in range(LINKS)
+    )
+    return Plan(
+        scenario="bench/quality",
+        row="",
+        seed=1,
+        nodes=nodes,
+        links=links,
+        converged=(),
+        jobs=(),
+        calls=(),
+        roles={},
+        addresses={"10.0.0.1": "n0", "10.0.0.2": f"n{LINKS}"},
+        sip_ports=(5060,),
+        predicted=(),
+        duration_ns=1,
+        setup_limit_ns=1,
+    )
+
+
+def _run(path: Path, plan: Plan) -> Run:
+    packets = decode(path)
+    nothing = path.with_name("dropped.pcapng")
+    write_capture(nothing, 0)
+    return Run(
+        directory=path.parent,
+        manifest={},
+        scenario=Scenario(
+            id="bench/quality", row="", table="online", title="", topology="chain", parties={}, calls=(), legs=()
+        ),
+        plan=plan,
+        network=Network(plan),
+        packets=packets,
+        dropped=decode(nothing),
+        incomplete={},
+        drop_log_gaps={},
+        emulation={},
+        firewalls={},
+        events=None,
+    )
+
+
+def measure_once(path: Path, packets: int) -> None:
+    """Decode and measure *path*, and print seconds and peak memory as JSON."""
+    plan = _plan()
+    begin = time.perf_counter()
+    run = _run(path, plan)
+    decoded = time.perf_counter()
+    _ = run.walks
+    followed = time.perf_counter()
+    document = measure(run)
+    ended = time.perf_counter()
+    stream = document["streams"][0]
+    if stream["packets"] * LINKS != packets or stream["end_to_end"]["lost"]:
+        raise SystemExit(f"{packets} packets were written, {stream['packets']} measured on {LINKS} links each")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    parts = {"decode": decoded - begin, "follow": followed - decoded, "measure": ended - followed}
+    print(json.dumps({"seconds": ended - begin, "memory_bytes": memory, "parts": parts}))
+
+
+def main() -> int:
+    """Measure, print, and return 1 where a target is missed."""
+    packets = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "c.pcapng"
+        write_capture(path, packets, LINKS)
+        command = [sys.executable, "-m", "benchmarks.quality", "--once", str(path), str(packets)]
+        runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(3)]
+        best = min(runs, key=lambda run: float(run["seconds"]))
+        begin = time.perf_counter()
+        tshark = ["tshark", "-q", "-r", str(path), "-d", "udp.port==40000,rtp", "-z", "rtp,streams"]
+        subprocess.run(tshark, check=True, capture_output=True)
+        ratio = (time.perf_counter() - begin) / best["seconds"]
+    rate = packets / best["seconds"]
+    parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in best["parts"].items())
+    print(f"decode and all metrics: {rate:,.0f} packets/s ({parts}; target {RATE_TARGET:,})")
+    print(f"{ratio:.1f} times as fast as tshark -z rtp,streams (target {RATIO_TARGET:g})")
+    print(f"peak memory {best['memory_bytes'] / 2**20:,.0f} MiB (target below {MEMORY_TARGET_BYTES / 2**20:,.0f})")
+    return int(rate < RATE_TARGET or ratio < RATIO_TARGET or best["memory_bytes"] >= MEMORY_TARGET_BYTES)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--once"]:
+        measure_once(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        sys.exit(main())

@@ -1,0 +1,212 @@
+"""The metrics, on columns of times: one way delay, its variation, loss, windows, reordering, jitter.
+
+What cannot be told from so few packets is None, and `missing` of the result says why. Times are ns, results ms.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.analysis.demux import Bools, Ints
+
+Floats = NDArray[np.float64]
+Figures = dict[str, Any]
+
+BURST_WINDOW_NS: Final = 200_000_000
+LOSS_WINDOW_NS: Final = 15_000_000_000
+_PERCENTILES: Final = ((50, "median"), (90, "p90"), (95, "p95"), (99, "p99"))
+_BLOCK: Final = 64
+"Packets whose jitter is worked out at once."
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Packets of one stream between two capture points, in the order in which they passed the first."""
+
+    entered_ns: Ints
+    left_ns: Ints
+    "-1 for a packet that was not seen at the second point."
+    lost: Bools
+    "Neither seen at the second point nor at the receiver by another way."
+    sequence: Ints
+    "RTP sequence number, unwrapped."
+
+    @property
+    def left(self) -> Bools:
+        """Return which packets passed both points."""
+        return self.left_ns >= 0
+
+    @property
+    def delay_ms(self) -> Floats:
+        """Return the one-way delay of each packet that passed both points, in order of entry."""
+        return (self.left_ns - self.entered_ns)[self.left] / 1e6
+
+
+def passage_figures(passage: Passage) -> Figures:
+    """Return every figure of *passage*."""
+    entered, lost = len(passage.entered_ns), int(passage.lost.sum())
+    missing: dict[str, str] = {}
+    reordered, left = int(_reordered(passage).sum()), int(passage.left.sum())
+    return {
+        "packets_entered": entered,
+        "packets_left": left,
+        "lost": lost,
+        "loss_ratio": _ratio(lost, entered, "loss_ratio", missing),
+        "one_way_delay_ms": _delays(passage.delay_ms, missing),
+        **_variation(passage, missing),
+        "reordered": reordered,
+        "reordered_ratio": _ratio(reordered, left, "reordered_ratio", missing),
+        "burst_loss_200ms": _window(passage, BURST_WINDOW_NS, "burst_loss_200ms", missing),
+        "loss_15s": _window(passage, LOSS_WINDOW_NS, "loss_15s", missing),
+        "missing": missing,
+    }
+
+
+def _ratio(part: int, whole: int, name: str, missing: dict[str, str]) -> float | None:
+    if not whole:
+        missing[name] = "no packet passed"
+        return None
+    return part / whole
+
+
+def _delays(delay_ms: Floats, missing: dict[str, str]) -> dict[str, float | None] | None:
+    if not len(delay_ms):
+        missing["one_way_delay_ms"] = "no packet passed"
+        return None
+    return {
+        "min": float(delay_ms.min()),
+        "mean": float(delay_ms.mean()),
+        "max": float(delay_ms.max()),
+        **percentiles(delay_ms, "one_way_delay_ms", missing),
+    }
+
+
+def percentiles(values: Floats, name: str, missing: dict[str, str]) -> dict[str, float | None]:
+    """Return median, p90, p95 and p99; None for one that would rest on no packet beyond it."""
+    found: dict[str, float | None] = {}
+    for percent, word in _PERCENTILES:
+        needed = 1 if percent == 50 else round(100 / (100 - percent))
+        if len(values) < needed:
+            missing[f"{name}.{word}"] = f"{len(values)} packets, {needed} needed"
+        found[word] = float(np.percentile(values, percent)) if len(values) >= needed else None
+    return found
+
+
+def _variation(passage: Passage, missing: dict[str, str]) -> Figures:
+    """Return PDV (RFC 5481 section 4.2: delay less the smallest) and IPDV (RFC 3393: delay less the one before's)."""
+    delay_ms, change_ms = passage.delay_ms, delay_changes_ms(passage)[0]
+    worst, reason = _worst_change(passage)
+    names = ("pdv_ms", "ipdv_ms", "mean_delay_change_ms")
+    if len(delay_ms) < 2 or not len(change_ms):
+        missing |= dict.fromkeys((*names, "mean_delay_change_15s_ms"), "fewer than two successive packets passed")
+        return {**dict.fromkeys(names), "mean_delay_change_15s_ms": None}
+    if worst is None:
+        missing["mean_delay_change_15s_ms"] = reason
+    return {
+        "pdv_ms": percentiles(delay_ms - delay_ms.min(), "pdv_ms", missing),
+        "ipdv_ms": {"min": float(change_ms.min()), "max": float(change_ms.max()), "std": float(change_ms.std())},
+        "mean_delay_change_ms": float(np.abs(change_ms).mean()),
+        "mean_delay_change_15s_ms": worst,
+    }
+
+
+def delay_changes_ms(passage: Passage) -> tuple[Floats, Ints]:
+    """Return the change of delay between packets with successive sequence numbers, and when the later one entered."""
+    order = np.argsort(passage.sequence[passage.left], kind="stable")
+    sequence = passage.sequence[passage.left][order]
+    entered = passage.entered_ns[passage.left][order]
+    successive = np.diff(sequence) == 1
+    return np.diff(passage.delay_ms[order])[successive], entered[1:][successive]
+
+
+def _reordered(passage: Passage) -> Bools:
+    """Return, in order of arrival, which packets came after one that was sent later (RFC 4737 section 3.3)."""
+    sent = np.flatnonzero(passage.left)
+    sent = sent[np.argsort(passage.left_ns[sent], kind="stable")]
+    return np.asarray(sent < np.maximum.accumulate(sent), np.bool_) if len(sent) else np.zeros(0, np.bool_)
+
+
+def full_windows(entered_ns: Ints, width_ns: int) -> tuple[Ints, Ints]:
+    """Return the first packet of every whole window, sliding packet by packet, and the packet behind its last.
+
+    A window is half open: a packet that enters exactly *width_ns* after the first belongs to the next one. The last
+    packet fills its own spacing, so that 10 packets 20 ms apart are a whole window of 200 ms.
+    """
+    if len(entered_ns) < 2:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    end_ns = int(entered_ns[-1]) + int(np.median(np.diff(entered_ns)))
+    first = np.arange(int(np.searchsorted(entered_ns, end_ns - width_ns, "right")))
+    return first, np.searchsorted(entered_ns, entered_ns[first] + width_ns, "left").astype(np.int64)
+
+
+def _too_short(entered_ns: Ints, width_ns: int) -> str:
+    lasted_s = (int(entered_ns[-1]) - int(entered_ns[0])) / 1e9 if len(entered_ns) else 0.0
+    return f"media lasted {lasted_s:.1f} s, a window is {width_ns / 1e9:g} s"
+
+
+def _window(passage: Passage, width_ns: int, name: str, missing: dict[str, str]) -> Figures | None:
+    """Return the worst window: most lost in proportion to what entered."""
+    first, behind = full_windows(passage.entered_ns, width_ns)
+    if not len(first):
+        missing[name] = _too_short(passage.entered_ns, width_ns)
+        return None
+    total = np.concatenate(([0], np.cumsum(passage.lost)))
+    lost, entered = total[behind] - total[first], behind - first
+    worst = int(np.argmax(lost / entered))
+    return {
+        "ratio": float(lost[worst] / entered[worst]),
+        "lost": int(lost[worst]),
+        "packets": int(entered[worst]),
+        "from_ns": int(passage.entered_ns[first[worst]]),
+        "windows": len(first),
+    }
+
+
+def _worst_change(passage: Passage) -> tuple[float | None, str]:
+    """Return the greatest mean delay change of any 15 s."""
+    change_ms, at_ns = delay_changes_ms(passage)
+    order = np.argsort(at_ns, kind="stable")
+    at_ns = at_ns[order]
+    first, behind = full_windows(at_ns, LOSS_WINDOW_NS)
+    if not len(first):
+        return None, _too_short(passage.entered_ns, LOSS_WINDOW_NS)
+    total = np.concatenate(([0.0], np.cumsum(np.abs(change_ms[order]))))
+    return float(((total[behind] - total[first]) / (behind - first)).max()), ""
+
+
+def interarrival_jitter_ms(arrived_ns: Ints, rtp_timestamp: Ints, clock_rate_hz: int) -> Floats:
+    """Return J after each packet, in order of arrival (RFC 3550 section 6.4.1 and A.8); the first has none.
+
+    *rtp_timestamp* is unwrapped. J starts at 0 and moves by a sixteenth of |D| less J.
+    """
+    order = np.argsort(arrived_ns, kind="stable")
+    transit_ms = (arrived_ns[order] - arrived_ns[order[:1]]) / 1e6 - rtp_timestamp[order] * (1000 / clock_rate_hz)
+    return _smooth(np.abs(np.diff(transit_ms)))
+
+
+def _smooth(change: Floats) -> Floats:
+    """Return j[i] = j[i-1] + (change[i] - j[i-1]) / 16, block by block: within one it is a matrix product."""
+    blocks = -(-len(change) // _BLOCK)
+    padded = np.zeros(blocks * _BLOCK)
+    padded[: len(change)] = change
+    decay = (15 / 16) ** np.arange(_BLOCK + 1)
+    distance = np.arange(_BLOCK)[None, :] - np.arange(_BLOCK)[:, None]
+    weight = np.where(distance >= 0, decay[np.maximum(distance, 0)] / 16, 0.0)
+    inside = padded.reshape(blocks, _BLOCK) @ weight
+    carried = np.zeros(blocks)
+    carry = 0.0
+    for block, own in enumerate(inside[:, -1].tolist()):
+        carried[block] = carry
+        carry = own + carry * float(decay[_BLOCK])
+    return np.asarray((inside + carried[:, None] * decay[1:]).reshape(-1)[: len(change)], np.float64)
+
+
+def unwrap(values: Ints, bits: int) -> Ints:
+    """Return counter *values* of so many bits, in order of time, as numbers that do not wrap (the first as it is)."""
+    if not len(values):
+        return values
+    half = 1 << (bits - 1)
+    step = ((np.diff(values) + half) & ((1 << bits) - 1)) - half
+    return np.asarray(np.concatenate((values[:1], values[0] + np.cumsum(step))), np.int64)

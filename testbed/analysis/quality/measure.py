@@ -1,0 +1,204 @@
+"""The content of quality.json but for the targets: every stream's figures, the links' achieved figures, the timings."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import numpy as np
+
+from testbed.analysis.demux import Ints
+from testbed.analysis.quality import emodel
+from testbed.analysis.quality.clock import PCMU, clock_rates
+from testbed.analysis.quality.figures import Figures, interarrival_jitter_ms, passage_figures
+from testbed.analysis.quality.losses import loss_places
+from testbed.analysis.quality.streams import NOT_SEEN, Stream, Stretch, Way, find_streams, smallest_stretches, whole
+from testbed.analysis.quality.streams import stretch as cut
+from testbed.analysis.quality.timings import timings
+from testbed.analysis.run import Json, Run
+
+Document = dict[str, Any]
+_MICROSOFT: Final = "microsoft"
+_LEAST_FOR_JITTER: Final = 16
+"J moves by a sixteenth a packet: before so many it still shows its start at 0."
+
+
+def measure(run: Run) -> Document:
+    """Return streams, links and timings of *run*; `testbed.analysis.quality.figures` says how each is worked out."""
+    streams = find_streams(run.packets, run.walks, run.network)
+    rates = clock_rates(run.packets)
+    return {
+        "streams": [_describe(run, stream, rates.get(stream.payload_type)) for stream in streams],
+        "links": _achieved(streams),
+        "timings": timings(run),
+        "rtt_told_by_agents": _told_rtt(run.events),
+        "e_model": {
+            "r_default": emodel.R_DEFAULT,
+            "equipment_impairment": emodel.EQUIPMENT_IMPAIRMENT,
+            "loss_robustness": emodel.LOSS_ROBUSTNESS,
+            "burst_ratio": emodel.BURST_RATIO,
+            "dejitter_buffer_ms": emodel.DEJITTER_BUFFER_MS,
+        },
+    }
+
+
+def _describe(run: Run, stream: Stream, clock_rate_hz: int | None) -> Document:
+    document: Document = {
+        "ssrc": stream.ssrc,
+        "from": stream.sender,
+        "to": stream.receiver,
+        "payload_type": stream.payload_type,
+        "clock_rate_hz": clock_rate_hz,
+        "packets": len(stream.sequence),
+        "first_ns": int(stream.first_ns[0]),
+        "last_ns": int(stream.first_ns[-1]),
+        "sequence_gaps": int(np.ptp(stream.sequence)) + 1 - len(stream.sequence),
+        "duplicates": stream.duplicates,
+        "ways": [{"links": list(way.links(0, len(way.hops))), "packets": way.packets} for way in stream.ways],
+        "lost_where": loss_places(stream, run.walks.walks, run.drops, run.network) if stream.ways else [],
+        "end_to_end": None,
+        "stretches": [],
+    }
+    if not stream.ways:
+        return document | {"note": "no packet of it was seen arriving at a host: there is nothing to measure against"}
+    end_to_end = _figures(stream, whole(stream.ways[0]), clock_rate_hz)
+    document["end_to_end"] = end_to_end | _quality(stream, end_to_end, clock_rate_hz)
+    document["stretches"] = [
+        {"what": what, "name": name, **_figures(stream, part, clock_rate_hz)}
+        for what, name, part in _parts(stream.ways)
+    ]
+    return document
+
+
+def _parts(ways: Sequence[Way]) -> Iterator[tuple[str, str, Stretch]]:
+    """Yield what, name and extent of everything a stream is measured on; a part that two ways share comes once."""
+    seen = set()
+    for way in ways:
+        for what, name, part in (*_links(way), *_segments(way), *_paths(way)):
+            if (what, part.links) not in seen:
+                seen.add((what, part.links))
+                yield what, name, part
+
+
+def _links(way: Way) -> Iterator[tuple[str, str, Stretch]]:
+    for part in smallest_stretches(way):
+        yield "link", " + ".join(part.links), part
+
+
+def _segments(way: Way) -> Iterator[tuple[str, str, Stretch]]:
+    for kind, first, behind in _runs([direction.segment_kind for direction in way.directions]):
+        yield "segment", str(kind), cut(way, first, behind)
+
+
+def _paths(way: Way) -> Iterator[tuple[str, str, Stretch]]:
+    """Yield the parts that Microsoft's targets speak of, in whichever direction the stream passes them."""
+    kinds = [direction.segment_kind for direction in way.directions]
+    if _MICROSOFT not in kinds:
+        return
+    for is_microsoft, first, behind in _runs([kind == _MICROSOFT for kind in kinds]):
+        if is_microsoft or not (first == 0 or behind == len(kinds)):
+            continue
+        yield "path", "client to Microsoft edge", cut(way, first, behind)
+        outside = [at for at in range(first, behind) if kinds[at] in ("expressroute", "internet")]
+        if "customer" in kinds[first:behind] and outside:
+            yield "path", "customer edge to Microsoft edge", cut(way, outside[0], outside[-1] + 1)
+
+
+def _runs(values: Sequence[object]) -> Iterator[tuple[object, int, int]]:
+    """Yield each value with the extent of its run."""
+    first = 0
+    for value, run in groupby(values):
+        behind = first + len(list(run))
+        yield value, first, behind
+        first = behind
+
+
+def _figures(stream: Stream, part: Stretch, clock_rate_hz: int | None) -> Document:
+    document: Document = {
+        "links": list(part.links),
+        "from": part.way.directions[part.first].source,
+        "to": part.way.directions[part.behind - 1].target,
+        "problem": part.problem,
+    }
+    if part.problem is not None or part.entry is None or part.exit is None:
+        return document
+    passage = stream.passage(part.entry, part.exit)
+    figures = passage_figures(passage)
+    jitter = _jitter(stream, part.exit, clock_rate_hz, figures["missing"])
+    return document | figures | {"interarrival_jitter_ms": jitter}
+
+
+def _jitter(stream: Stream, exit_: int, clock_rate_hz: int | None, missing: dict[str, str]) -> Document | None:
+    """Return RFC 3550's J as a receiver at the end of the stretch would have it: it grows along the way."""
+    at_ns = stream.time_ns[:, stream.column[exit_]]
+    seen = at_ns != NOT_SEEN
+    if clock_rate_hz is None:
+        missing["interarrival_jitter_ms"] = f"the clock rate of payload type {stream.payload_type} is not known"
+        return None
+    if (count := int(seen.sum())) < _LEAST_FOR_JITTER:
+        missing["interarrival_jitter_ms"] = f"{count} packets, {_LEAST_FOR_JITTER} needed"
+        return None
+    jitter = interarrival_jitter_ms(at_ns[seen], stream.rtp_timestamp[seen], clock_rate_hz)
+    return {"last": float(jitter[-1]), "mean": float(jitter.mean()), "max": float(jitter.max())}
+
+
+def _quality(stream: Stream, figures: Figures, clock_rate_hz: int | None) -> Document:
+    """Return R and MOS of a G.711 stream."""
+    delays, loss_ratio = figures.get("one_way_delay_ms"), figures.get("loss_ratio")
+    missing = dict(figures.get("missing", {}))
+    if stream.payload_type != PCMU or clock_rate_hz is None:
+        missing["r"] = "the E-model has agreed constants for G.711 here, and this stream is something else"
+    elif delays is None or loss_ratio is None or len(stream.rtp_timestamp) < 2:
+        missing["r"] = "it needs delay and loss"
+    if "r" in missing or delays is None or loss_ratio is None or clock_rate_hz is None:
+        return {"r": None, "mos": None, "mouth_to_ear_ms": None, "missing": missing}
+    packet_ms = float(np.median(np.diff(np.sort(stream.rtp_timestamp)))) * 1000 / clock_rate_hz
+    mouth_to_ear_ms = delays["mean"] + packet_ms + emodel.DEJITTER_BUFFER_MS
+    r = emodel.rating(mouth_to_ear_ms, loss_ratio)
+    return {"r": r, "mos": emodel.mean_opinion_score(r), "mouth_to_ear_ms": mouth_to_ear_ms, "missing": missing}
+
+
+def _achieved(streams: Sequence[Stream]) -> Document:
+    """Return what each link did to the media that passed it, all streams together, by its direction."""
+    pooled: defaultdict[tuple[int, ...], list[tuple[Ints, int, int]]] = defaultdict(list)
+    extent: dict[tuple[int, ...], Stretch] = {}
+    for stream in streams:
+        done = set()
+        for part in (part for way in stream.ways for part in smallest_stretches(way)):
+            hops = part.way.hops[part.first : part.behind]
+            if part.problem is not None or part.entry is None or part.exit is None or hops in done:
+                continue
+            done.add(hops)
+            extent.setdefault(hops, part)
+            passage = stream.passage(part.entry, part.exit)
+            delay_ns = (passage.left_ns - passage.entered_ns)[passage.left]
+            pooled[hops].append((delay_ns, len(passage.entered_ns), int(passage.lost.sum())))
+    links: Document = {}
+    for hops, parts in pooled.items():
+        delay_ns, entered, lost = np.concatenate([p[0] for p in parts]), sum(p[1] for p in parts), 0
+        lost = sum(p[2] for p in parts)
+        for direction in extent[hops].way.directions[extent[hops].first : extent[hops].behind]:
+            others = [name for name in extent[hops].links if name != direction.link]
+            word = "forward" if direction.forward else "return"
+            links.setdefault(direction.link, {})[word] = _link_figures(delay_ns, entered, lost, others)
+    return links
+
+
+def _link_figures(delay_ns: Ints, entered: int, lost: int, others: list[str]) -> Document:
+    document: Document = {"packets": entered, "lost": lost, "delay_mean_ns": None, "delay_std_ns": None}
+    if len(delay_ns):
+        document |= {"delay_mean_ns": round(float(delay_ns.mean())), "delay_std_ns": round(float(delay_ns.std()))}
+    return document | ({"together_with": others} if others else {})
+
+
+def _told_rtt(events: Sequence[Json] | None) -> list[Document] | None:
+    """Return the agents' RTT from RTCP: it travels encrypted (SRTCP), so no capture can tell it."""
+    if events is None:
+        return None
+    return [
+        {"agent": event.get("agent"), "peer": call.get("peer"), "rtt_ms": call.get("rtt_ms")}
+        for event in events
+        if event.get("line") == "result"
+        for call in event.get("calls") or ()
+        if isinstance(call, dict)
+    ]

@@ -1,0 +1,243 @@
+"""Media streams: the packets of one SSRC from one sender, with the time at which each passed every link.
+
+A link is captured at its end A: a packet going forward is seen before the link's shape, one going back after it. So
+the moment at which a packet was at a node is known where the link it came by goes back, or the one it leaves by goes
+forward. Links that do nothing to packets (plain veths) count as of no length.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from testbed.analysis.demux import Ints, Kind
+from testbed.analysis.network import Direction, Network
+from testbed.analysis.packets import Packets
+from testbed.analysis.paths import Walk, Walks
+from testbed.analysis.quality.figures import Passage, unwrap
+
+NOT_SEEN: Final = -1
+_WAY_SHARE: Final = 0.01
+"A way that fewer of the packets took is not measured on its own."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One SSRC from one sender; a row of each column is a packet, in the order in which they were first seen."""
+
+    ssrc: int
+    payload_type: int
+    sender: str
+    receiver: str | None
+    "The host that most packets got to; None where none got to a host."
+    sequence: Ints
+    rtp_timestamp: Ints
+    "Both unwrapped."
+    walk: Ints
+    first_ns: Ints
+    arrived_ns: Ints
+    "At the receiver's last link; NOT_SEEN for a packet that did not get there."
+    time_ns: Ints
+    "Packets by hops: when each packet was seen on each hop; NOT_SEEN."
+    column: dict[int, int]
+    "Hop number to column of `time_ns`."
+    ways: tuple["Way", ...]
+    "Ways by which packets got to the receiver, that of most packets first."
+    duplicates: int
+    "Frames that showed a packet a second time on a link."
+
+    def passage(self, entry: int, exit_: int) -> Passage:
+        """Return the packets between the capture points of two hops."""
+        entered, left = self.time_ns[:, self.column[entry]], self.time_ns[:, self.column[exit_]]
+        rows = np.flatnonzero(entered != NOT_SEEN)
+        rows = rows[np.argsort(entered[rows], kind="stable")]
+        lost = (left[rows] == NOT_SEEN) & (self.arrived_ns[rows] == NOT_SEEN)
+        return Passage(entered[rows], left[rows], lost, self.sequence[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A chain of hops from sender to receiver."""
+
+    hops: tuple[int, ...]
+    directions: tuple[Direction, ...]
+    shaped: tuple[bool, ...]
+    packets: int
+
+    def arrival(self, boundary: int) -> int | None:
+        """Return the hop whose sighting tells when packets came to the node before hop number *boundary*."""
+        return self._seen(boundary, late_first=False)
+
+    def departure(self, boundary: int) -> int | None:
+        """Return the hop whose sighting tells when packets left that node."""
+        return self._seen(boundary, late_first=True)
+
+    def _seen(self, boundary: int, *, late_first: bool) -> int | None:
+        before = boundary - 1 if boundary else None
+        after = boundary if boundary < len(self.hops) else None
+        at_node = [
+            before if before is not None and not self.directions[before].forward else None,
+            after if after is not None and self.directions[after].forward else None,
+        ]
+        nearly = [at if at is not None and not self.shaped[at] else None for at in (before, after)]
+        order = at_node[::-1] + nearly[::-1] if late_first else at_node + nearly
+        index = next((at for at in order if at is not None), None)
+        return None if index is None else self.hops[index]
+
+    def links(self, first: int, behind: int) -> tuple[str, ...]:
+        """Return names of the links of hops *first* up to *behind*."""
+        return tuple(direction.link for direction in self.directions[first:behind])
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Part of a way: hops *first* up to *behind*, and the hops whose sightings bound it."""
+
+    way: Way
+    first: int
+    behind: int
+    entry: int | None
+    exit: int | None
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Return the names of its links, in order of travel."""
+        return self.way.links(self.first, self.behind)
+
+    @property
+    def problem(self) -> str | None:
+        """Return why it cannot be measured; None where it can."""
+        if self.entry is None:
+            return f"where packets enter, {self.way.directions[self.first].source}, is not a capture point"
+        if self.exit is None:
+            return f"where packets leave, {self.way.directions[self.behind - 1].target}, is not a capture point"
+        if self.entry == self.exit:
+            return "not shaped, and captured at one end: there is nothing to measure between"
+        return None
+
+
+def stretch(way: Way, first: int, behind: int) -> Stretch:
+    """Return the part of *way* from hop number *first* up to *behind*."""
+    return Stretch(way, first, behind, way.departure(first), way.arrival(behind))
+
+
+def smallest_stretches(way: Way) -> Iterator[Stretch]:
+    """Yield the parts of *way* between nodes where packets are seen: one link each, or more where none is between."""
+    first = 0
+    for boundary in range(1, len(way.hops) + 1):
+        if boundary == len(way.hops) or way.arrival(boundary) is not None:
+            yield stretch(way, first, boundary)
+            first = boundary
+
+
+def whole(way: Way) -> Stretch:
+    """Return the way from the first sighting to the last, whatever lies outside."""
+    entry, exit_ = way.departure(0), way.arrival(len(way.hops))
+    entry, exit_ = way.hops[0] if entry is None else entry, way.hops[-1] if exit_ is None else exit_
+    return Stretch(way, 0, len(way.hops), entry, exit_)
+
+
+def find_streams(packets: Packets, walks: Walks, network: Network) -> list[Stream]:
+    """Return every RTP stream, in order of their first packet."""
+    if not len(walks.starts):
+        return []
+    first_row = walks.rows[walks.starts]
+    media = np.flatnonzero(packets.kind[first_row] == Kind.RTP)
+    senders = sorted({walk.nodes[0] for walk in walks.walks})
+    sender = np.array([senders.index(walk.nodes[0]) for walk in walks.walks], np.int64)[walks.walk[media]]
+    key = packets.ssrc[first_row[media]] * len(senders) + sender
+    order = np.argsort(key, kind="stable")
+    cuts = np.flatnonzero(np.diff(key[order])) + 1
+    streams = [_stream(packets, walks, network, media[part]) for part in np.split(order, cuts) if len(part)]
+    return sorted(streams, key=lambda stream: int(stream.first_ns[0]))
+
+
+def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> Stream:
+    """Return the stream of packets *members* (indices into `walks.starts`)."""
+    first_row = walks.rows[walks.starts[members]]
+    first_ns = packets.time_ns[first_row]
+    order = np.lexsort((packets.frame[first_row], first_ns))
+    repeated = len(order)
+    order = order[_fresh(unwrap(packets.sequence[first_row[order]], 16))]
+    repeated -= len(order)
+    members, first_row, first_ns = members[order], first_row[order], first_ns[order]
+    numbers = walks.walk[members]
+    taken = [walks.walks[number] for number in np.unique(numbers).tolist()]
+    column: dict[int, int] = {}
+    time_ns, duplicates = _times(packets, walks, members, numbers, column)
+    receiver = _receiver(taken, network)
+    ways = _ways(taken, receiver, network)
+    ends = {way.hops[-1] for way in ways}
+    arrived = np.full(len(members), NOT_SEEN, np.int64)
+    for hop in sorted(ends):
+        arrived = np.where(arrived == NOT_SEEN, time_ns[:, column[hop]], arrived)
+    return Stream(
+        ssrc=int(packets.ssrc[first_row[0]]),
+        payload_type=Counter(packets.payload_type[first_row].tolist()).most_common(1)[0][0],
+        sender=taken[0].nodes[0],
+        receiver=receiver,
+        sequence=unwrap(packets.sequence[first_row], 16),
+        rtp_timestamp=unwrap(packets.rtp_timestamp[first_row], 32),
+        walk=numbers,
+        first_ns=first_ns,
+        arrived_ns=arrived,
+        time_ns=time_ns,
+        column=column,
+        ways=ways,
+        duplicates=duplicates + repeated,
+    )
+
+
+def _fresh(sequence: Ints) -> Ints:
+    """Return the rows that show a sequence number for the first time: on its first link a copy looks like a packet."""
+    return np.sort(np.unique(sequence, return_index=True)[1])
+
+
+def _times(packets: Packets, walks: Walks, members: Ints, numbers: Ints, column: dict[int, int]) -> tuple[Ints, int]:
+    """Return when each packet was first seen on each hop, filling *column*; and how many frames were further ones."""
+    hops = walks.hop
+    duplicates = 0
+    parts = []
+    for number in np.unique(numbers).tolist():
+        rows = np.flatnonzero(numbers == number)
+        starts = walks.starts[members[rows]]
+        frames = sum(step.packets for step in walks.walks[number].steps) // walks.walks[number].packets
+        places: dict[int, int] = {}
+        for place, hop in enumerate(hops[starts[0] : starts[0] + frames].tolist()):
+            places.setdefault(hop, place)
+            column.setdefault(hop, len(column))
+        duplicates += (frames - len(places)) * len(rows)
+        parts.append((rows, starts, places))
+    time_ns = np.full((len(members), len(column)), NOT_SEEN, np.int64)
+    for rows, starts, places in parts:
+        for hop, place in places.items():
+            time_ns[rows, column[hop]] = packets.time_ns[walks.rows[starts + place]]
+    return time_ns, duplicates
+
+
+def _receiver(taken: list[Walk], network: Network) -> str | None:
+    ends: Counter[str] = Counter()
+    for walk in taken:
+        if network.is_host(walk.nodes[-1]) and walk.nodes[-1] != walk.nodes[0]:
+            ends[walk.nodes[-1]] += walk.packets
+    return ends.most_common(1)[0][0] if ends else None
+
+
+def _ways(taken: list[Walk], receiver: str | None, network: Network) -> tuple[Way, ...]:
+    counts: Counter[tuple[Direction, ...]] = Counter()
+    for walk in taken:
+        if walk.nodes[-1] == receiver and not walk.gaps:
+            counts[tuple(step.hop for step in walk.steps)] += walk.packets
+    enough = _WAY_SHARE * counts.total()
+    return tuple(
+        Way(
+            hops=tuple(network.link_index[hop.link] * 2 + hop.forward for hop in hops),
+            directions=hops,
+            shaped=tuple(network.links[hop.link].is_shaped for hop in hops),
+            packets=packets,
+        )
+        for hops, packets in counts.most_common()
+        if packets >= enough
+    )

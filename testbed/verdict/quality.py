@@ -1,0 +1,68 @@
+"""quality.json and its tables: the figures of a run, whether they may be trusted, and the targets' table."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from testbed import files
+from testbed.analysis.quality import measure
+from testbed.analysis.run import Run
+from testbed.targets import parse_targets, read_targets
+from testbed.verdict.health import judge_health, late_reasons
+from testbed.verdict.tables import write_tables
+from testbed.verdict.targets import Trust, count_outcomes, judge_targets
+
+FORMAT: Final = 1
+QUALITY_FILES: Final = ("quality.json", "media_streams.parquet", "links.parquet")
+Document = dict[str, Any]
+
+
+def write_quality(run: Run) -> Document:
+    """Measure *run*, write quality.json and the tables into its directory, and return the document."""
+    document = quality(run)
+    write_tables(run.directory, document)
+    files.write_json(run.directory / "quality.json", document)
+    return document
+
+
+def quality(run: Run) -> Document:
+    """Return the content of quality.json."""
+    health, late = judge_health(run), late_reasons(run)
+    figures = measure(run)
+    targets = list(read_targets())
+    if own := run.manifest.get("targets"):
+        targets += parse_targets(own, run.directory / "manifest.json")
+    judged = judge_targets(targets, figures["streams"], Trust(late=late, incomplete=run.incomplete))
+    return {
+        "format": FORMAT,
+        "scenario": run.scenario.id,
+        "trusted": {"timing": not late, "complete": not run.incomplete, "reasons": health["reasons"]},
+        **figures,
+        "targets": judged,
+        "outcomes": count_outcomes(judged),
+        "assessment": [_assessment(stream, figures["streams"]) for stream in figures["streams"]],
+    }
+
+
+def _assessment(stream: Document, streams: list[Document]) -> Document:
+    """Return a stream in the columns of Microsoft's Network Assessment Tool; ratios from 0 to 1."""
+    figures = stream["end_to_end"] or {}
+    back = [other for other in streams if (other["from"], other["to"]) == (stream["to"], stream["from"])]
+    delays = [((one["end_to_end"] or {}).get("one_way_delay_ms") or {}).get("mean") for one in (stream, *back[:1])]
+    return {
+        "CallStartTime": datetime.fromtimestamp(stream["first_ns"] / 1e9, UTC).isoformat(timespec="milliseconds"),
+        "PacketLossRate": figures.get("loss_ratio"),
+        "RoundTripLatencyInMs": sum(delays) if len(delays) == 2 and None not in delays else None,
+        "PacketsSent": figures.get("packets_entered", stream["packets"]),
+        "PacketsReceived": figures.get("packets_left"),
+        "AverageJitterInMs": figures.get("mean_delay_change_ms"),
+        "PacketReorderRatio": figures.get("reordered_ratio"),
+        "From": stream["from"],
+        "To": stream["to"],
+    }
+
+
+def remove_quality(directory: Path) -> None:
+    """Take away the figures of an earlier judgement: they would stand beside a run that cannot be read."""
+    for name in QUALITY_FILES:
+        (directory / name).unlink(missing_ok=True)
