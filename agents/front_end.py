@@ -3,8 +3,9 @@
 Job: `{"domains", "users": {uri: password}, "listen": [{"transport", "port"}], "relay_secret", "relays": [{"address",
 "internal_address", "udp_port", "tcp_port"}], "relay_of": {uri: index}?, "routes": [{"match": regex, "next": {"address",
 "port", "transport"}}], "sip_t1_ns", "challenge_calls": bool?, "digest_algorithms": ["SHA-256", "MD5"]?}`.
-`match` must match the user part or the host of the Request-URI as a whole; the first that does counts. Users that
-`relay_of` does not name are given the relays in turn, in the order of their URIs.
+`match` must match the user part or the host of the Request-URI as a whole; the first that does counts. A request
+that has been here before is sent to no route again. Users that `relay_of` does not name are given the relays in turn,
+in the order of their URIs.
 """
 
 import json
@@ -130,7 +131,8 @@ class FrontEnd:
             if aor_of(uri) in self._passwords:
                 return Refusal(480)
         route = next((route for route in self._routes if route.takes(uri)), None)
-        return Refusal(404) if route is None else Target(route.next)
+        # Two pools that share a domain each send the other whom they do not know: the second time ends it.
+        return Refusal(404) if route is None or self._proxy.has_passed(request) else Target(route.next)
 
     def _is_in_our_domain(self, uri: URI) -> bool:
         return uri.host.lower() in self._domains

@@ -107,12 +107,32 @@ def confine(ice_transport: Any, *, address: str, gather_limit_s: float) -> None:
     connection.get_component_candidates = gather_confined
 
 
+def put_two_relays_last(ice_transport: Any, *, patience_s: float) -> None:
+    """Have the controlling side of an aiortc ICE transport check pairs of two relays only after *patience_s*.
+
+    aioice nominates the first pair that works. A relay drops the first check of a pair with one relay if the other end
+    has not permitted its source yet, and then two relays win by chance. RFC 8445 section 8.1.1 leaves it to the
+    controlling side how long it looks for a better pair; so one relay wins wherever one is enough.
+    """
+    connection = ice_transport._connection
+    check = connection.check_start
+
+    async def check_in_turn(pair: Any) -> None:
+        types = pair.local_candidate.type, pair.remote_candidate.type
+        if connection.ice_controlling and types == ("relay", "relay"):
+            connection.check_state(pair, pair.State.IN_PROGRESS)  # while it is WAITING, no other check would start
+            await asyncio.sleep(patience_s)  # cancelled as soon as another pair is nominated
+        await check(pair)
+
+    connection.check_start = check_in_turn
+
+
 def selected_pair(ice_transport: Any) -> Message | None:
     """Return the selected pair of an aiortc ICE transport; None while there is none.
 
     The local type is that of the base (host, relay): aioice does not look at the mapped address of a check's answer, so
     a pair through a NAT is "host" here, and "srflx" or "prflx" as the other end's remote candidate. aiortc has no
-    public way to the pair: this function and `confine` are the places that reach into aioice.
+    public way to the pair: this function, `confine` and `put_two_relays_last` are the places that reach into aioice.
     """
     pair = ice_transport._connection._nominated.get(1)
     if pair is None:

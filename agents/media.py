@@ -24,6 +24,8 @@ Kind = Literal["audio", "video"]
 _CODEC: Final = {"audio": "audio/PCMU", "video": "video/VP8"}
 _GATHER_LIMIT_S: Final = 2.5
 "STUN and TURN have then asked three times (after 0, 0.5 and 1.5 s)."
+_PATIENCE_S: Final = 0.8
+"Longer than a check that is sent twice takes: 500 ms to the second (RFC 8489 section 6.2.1) and a round trip."
 _CLOSE_LIMIT_S: Final = 0.3
 _REPORT_POLL_S: Final = 0.1
 
@@ -122,6 +124,7 @@ class MediaSession:
         if self._address is not None:
             for transport in self._ice_transports():
                 ice.confine(transport, address=self._address, gather_limit_s=_GATHER_LIMIT_S)
+                ice.put_two_relays_last(transport, patience_s=_PATIENCE_S)
 
     async def _take(self, kind: str, sdp: str) -> None:
         try:

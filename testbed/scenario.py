@@ -37,7 +37,7 @@ class Call(Table):
     participants: tuple[Name, ...] = ()
     "Parties that join, for kind conference."
     host: str | None = None
-    'Role that hosts the conference ("online-conference"), for kind conference.'
+    'Role that hosts a conference ("online-conference"), or takes a PSTN call (default: the mediation of the home).'
     media: tuple[MediaKind, ...] = ("audio",)
     bundled: bool = True
 

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sipmessage import URI, Request, Response
+from sipmessage import URI, Request, Response, Via
 
 from agents.sip.core import hop_of
 from agents.sip.errors import SipTimeout, TransportFailure
@@ -60,6 +60,11 @@ class Proxy:
         """Say whether *uri* names this element by address and port."""
         address, port = endpoint_of(uri)
         return address in self._addresses and port in self._ports
+
+    def has_passed(self, request: Request) -> bool:
+        """Say whether *request* has come through this element before: one of its Via is ours (section 16.3 step 4)."""
+        vias = (Via.parse(value) for value in request.headers.getlist("Via"))
+        return any(self.is_own(URI(scheme="sip", host=via.host, port=via.port)) for via in vias)
 
     def path_value(self, flow_in: Flow, flow_out: Flow) -> str:
         """Return the Path (RFC 3327) by which the element behind *flow_out* reaches the client behind *flow_in*."""

@@ -22,6 +22,18 @@ class Server:
     node: str
 
 
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """The way of telephone calls from a pool's users to the telephone network."""
+
+    home: str
+    "Pool of the users."
+    server: Server
+    "Mediation Server: of their own pool, or of the one (Cloud Connector) that the call names."
+    phone: str
+    "Party behind it."
+
+
 class Cast:
     """The parties and pools of one scenario, with lookups that the jobs are written from."""
 
@@ -32,8 +44,8 @@ class Cast:
         "Pool to its users' turn: SIP address of each user to the index of the Edge that serves it."
 
     def pools(self) -> tuple[str, ...]:
-        """Return the pools that take part: homes of the parties, and hosts of the conferences."""
-        hosts = [self.host(index).pool for index, call in enumerate(self.scenario.calls) if call.kind == "conference"]
+        """Return the pools that take part: homes of the parties, and hosts of the calls."""
+        hosts = [self.host(index).pool for index, call in enumerate(self.scenario.calls) if call.host is not None]
         homes = [party.home for party in self.scenario.parties.values() if party.home is not None]
         named = {*hosts, *homes}
         return tuple(name for name in self.topology.pools if name in named)
@@ -43,7 +55,7 @@ class Cast:
         return self.topology.pools[name]
 
     def host(self, index: int) -> Server:
-        """Return the server that hosts the conference of call number *index*; raise SpecError if there is none."""
+        """Return the server that call number *index* names as its host; raise SpecError if there is none."""
         host = self.scenario.calls[index].host
         for name, pool in self.topology.pools.items():
             for role, nodes in pool.roles.items():
@@ -51,20 +63,27 @@ class Cast:
                     return Server(name, role, nodes[0])
         raise SpecError(self.scenario.id, f"calls.{index}.host", f"no pool has the role {host!r}")
 
-    def mediations(self) -> Iterator[tuple[Server, str]]:
-        """Yield each Mediation Server that a PSTN call goes through, and the telephone behind it; raise SpecError."""
-        seen: set[str] = set()
+    def trunks(self) -> Iterator[Trunk]:
+        """Yield the way of each home's telephone calls, once; raise SpecError where there is none."""
+        seen: set[tuple[str, str]] = set()
         for index, call in enumerate(self.scenario.calls):
             if call.kind != "pstn":
                 continue
             home, phone = self._pstn_ends(index, call)
-            nodes = self.pool(home).roles.get("mediation", ())
-            if not nodes:
-                problem = f"pool {home!r} has no mediation server for a PSTN call"
-                raise SpecError(self.scenario.id, f"calls.{index}", problem)
-            if nodes[0] not in seen:
-                seen.add(nodes[0])
-                yield Server(home, "mediation", nodes[0]), phone
+            server = self._mediation(index, home)
+            if (home, server.node) not in seen:
+                seen.add((home, server.node))
+                yield Trunk(home, server, phone)
+
+    def _mediation(self, index: int, home: str) -> Server:
+        """Return the Mediation Server of call number *index*, of a user in pool *home*; raise SpecError."""
+        if self.scenario.calls[index].host is not None:
+            return self.host(index)
+        nodes = self.pool(home).roles.get("mediation", ())
+        if not nodes:
+            problem = f"pool {home!r} has no mediation server for a PSTN call"
+            raise SpecError(self.scenario.id, f"calls.{index}", problem)
+        return Server(home, "mediation", nodes[0])
 
     def _pstn_ends(self, index: int, call: Call) -> tuple[str, str]:
         for user, phone in ((call.caller, call.callee), (call.callee, call.caller)):
@@ -106,13 +125,18 @@ class Cast:
         if call.kind == "conference":
             named = call.participants if self.host(index) == server else ()
         else:
-            meets = call.kind == "pstn" and self._pstn_ends(index, call)[0] == server.pool
-            named = tuple(name for name in (call.caller, call.callee) if name and meets and server.role == "mediation")
+            meets = call.kind == "pstn" and self._mediation(index, self._pstn_ends(index, call)[0]) == server
+            named = tuple(name for name in (call.caller, call.callee) if name and meets)
         return tuple(name for name in named if name in self.users(server.pool))
 
     def front_end(self, pool: str) -> str:
-        """Return the pool's Front End; raise SpecError if it has none."""
-        return self.role_nodes(pool, "front-end")[0]
+        """Return the pool's Front End; of Cloud Connector, which has none, its Mediation Server; raise SpecError."""
+        return self.role_nodes(pool, "mediation" if self.is_connector(pool) else "front-end")[0]
+
+    def is_connector(self, pool: str) -> bool:
+        """Whether the pool is a Cloud Connector: Mediation Servers behind an Edge, and home to nobody."""
+        roles = self.pool(pool).roles
+        return "mediation" in roles and "front-end" not in roles and not self.users(pool)
 
     def role_nodes(self, pool: str, role: str) -> tuple[str, ...]:
         """Return the nodes of a role that the pool cannot do without; raise SpecError if it has none."""

@@ -29,7 +29,7 @@ class Jobs:
     def __init__(self, spec: Spec, adjacency: Adjacency, *, seed: int) -> None:
         self._cast = Cast(spec, adjacency, seed=seed)
         self._scenario, self._topology, self._adjacency = spec.scenario, spec.topology, adjacency
-        self._mediations = tuple(self._cast.mediations())
+        self._trunks = tuple(self._cast.trunks())
         calls = enumerate(spec.scenario.calls)
         hosts = (self._cast.host(index) for index, call in calls if call.kind == "conference")
         self._conferences = tuple(dict.fromkeys(hosts))
@@ -54,11 +54,11 @@ class Jobs:
         for pool in self._cast.pools():
             for node in self._cast.role_nodes(pool, "edge"):
                 yield self._job(node, "edge", self._edge(pool, node))
-            for node in self._cast.role_nodes(pool, "front-end"):
+            for node in () if self._cast.is_connector(pool) else self._cast.role_nodes(pool, "front-end"):
                 yield self._job(node, "front_end", self._front_end(pool, node))
         for server in self._conferences:
             yield self._job(server.node, "conference", self._conference(server))
-        for server, phone in self._mediations:
+        for server, phone in dict.fromkeys((trunk.server, trunk.phone) for trunk in self._trunks):
             yield self._job(server.node, "mediation", self._mediation(server, self._scenario.parties[phone].node))
 
     def _job(self, node: str, program: str, arguments: dict[str, Any]) -> Job:
@@ -67,7 +67,6 @@ class Jobs:
         return Job(name=node, node=node, program=program, arguments=document, stage="service")
 
     def _edge(self, pool: str, node: str) -> dict[str, Any]:
-        front_end = self._hop(self._cast.front_end(pool), seen_from=node)
         return {
             "external_address": str(own_address(self._topology, self._adjacency, node)),
             "internal_address": str(inner_address(self._topology, self._adjacency, node)),
@@ -76,9 +75,14 @@ class Jobs:
             "tcp_port": TURN_TCP_PORT,
             "relay_secret": self._cast.secret(f"relay/{pool}"),
             "realm": self._cast.pool(pool).domains[0],
-            "access_edge": {"listen": list(_LISTEN), "next": front_end} if self._cast.pool(pool).access_edge else None,
+            "access_edge": self._access_edge(pool, node) if self._cast.pool(pool).access_edge else None,
             "sip_t1_ns": self._scenario.sip_t1,
         }
+
+    def _access_edge(self, pool: str, node: str) -> dict[str, Any]:
+        front_end = self._hop(self._cast.front_end(pool), seen_from=node)
+        gates = {other: self._gate(other, seen_from=node) for other in self._cast.pools() if other != pool}
+        return {"listen": list(_LISTEN), "next": front_end, "routes": list(self._domain_routes(gates, node))}
 
     def _front_end(self, pool: str, node: str) -> dict[str, Any]:
         users = self._cast.users(pool).items()
@@ -97,15 +101,30 @@ class Jobs:
         for server in self._conferences:
             if server.pool == pool:
                 yield {"match": f"^{_uri_prefix(server)}[0-9]+$", "next": self._hop(server.node, seen_from=node)}
-        for server, _ in self._mediations:
-            if server.pool == pool:
-                yield {"match": r"^\+[0-9]+$", "next": self._hop(server.node, seen_from=node)}
-        for other in self._cast.pools():
-            if other != pool:
-                gate = self._gate(other, seen_from=node)
-                trunk = self._cast.pool(other).trunk
-                for domain in self._cast.pool(other).domains:
-                    yield {"match": f"^{re.escape(domain)}$", "next": self._hop(gate, seen_from=node, transport=trunk)}
+        for trunk in self._trunks:
+            if trunk.home == pool:
+                near = trunk.server.pool == pool
+                first = trunk.server.node if near else self._way_out(pool, trunk.server.pool, node)
+                yield {"match": r"^\+[0-9]+$", "next": self._hop(first, seen_from=node)}
+        others = {other: self._way_out(pool, other, node) for other in self._cast.pools() if other != pool}
+        yield from self._domain_routes(others, node)
+
+    def _domain_routes(self, gates: dict[str, str], node: str) -> Iterator[dict[str, Any]]:
+        """Yield the routes from *node* to the domains of other pools, each by the server that *gates* names for it."""
+        for pool, gate in gates.items():
+            next_hop = self._hop(gate, seen_from=node, transport=self._trunk_transport(pool, gate))
+            for domain in self._cast.pool(pool).domains:
+                yield {"match": f"^{re.escape(domain)}$", "next": next_hop}
+
+    def _trunk_transport(self, pool: str, gate: str) -> str:
+        """Return what a server of *pool* is reached by from another pool; the way to one's own Access Edge is TCP."""
+        is_theirs = any(gate in nodes for nodes in self._cast.pool(pool).roles.values())
+        return self._cast.pool(pool).trunk if is_theirs else "tcp"
+
+    def _way_out(self, pool: str, other: str, node: str) -> str:
+        """Return the next server from a pool's Front End *node* to another pool: its own Access Edge, if it has one."""
+        own_edge = self._cast.role_nodes(pool, "edge")[0]
+        return own_edge if self._cast.pool(pool).access_edge else self._gate(other, seen_from=node)
 
     def _conference(self, server: Server) -> dict[str, Any]:
         return {"uri_prefix": _uri_prefix(server), **self._media_server(server)}
@@ -123,9 +142,9 @@ class Jobs:
         edge = self._cast.media_edge(server)
         return {
             "listen": list(_LISTEN),
-            "front_end": self._hop(self._cast.front_end(server.pool), seen_from=server.node),
+            "front_end": self._inner_hop(self._home_server(server)),
             "relay": {
-                "address": str(self._cast.address(edge, seen_from=server.node)),
+                "address": str(inner_address(self._topology, self._adjacency, edge)),
                 "udp_port": TURN_UDP_PORT,
                 "tcp_port": TURN_TCP_PORT,
                 "secret": self._cast.secret(f"relay/{server.pool}"),
@@ -135,12 +154,17 @@ class Jobs:
             "setup_limit_ns": self._scenario.setup_limit,
         }
 
+    def _home_server(self, server: Server) -> str:
+        """Return where a media server sends its requests: its Front End, or the Edge of Cloud Connector."""
+        return self._cast.role_nodes(server.pool, "edge" if self._cast.is_connector(server.pool) else "front-end")[0]
+
     def _party(self, name: str, party: Party) -> Job:
         phone = self._cast.is_phone(party)
+        gateway = next((trunk.server.node for trunk in self._trunks if trunk.phone == name), party.node)
         arguments = {
             "name": name,
             "node": party.node,
-            "address": str(own_address(self._topology, self._adjacency, party.node)),
+            "address": str(self._cast.address(party.node, seen_from=gateway)),
             "uri": party.uri,
             "tone_hz": self._tones[name],
             "tones": self._tones,
@@ -182,6 +206,10 @@ class Jobs:
 
     def _hop(self, node: str, *, seen_from: str, transport: str = "tcp") -> dict[str, Any]:
         return {"address": str(self._cast.address(node, seen_from=seen_from)), "port": SIP_PORT, "transport": transport}
+
+    def _inner_hop(self, node: str) -> dict[str, Any]:
+        address = inner_address(self._topology, self._adjacency, node)
+        return {"address": str(address), "port": SIP_PORT, "transport": "tcp"}
 
     def _password(self, party: str) -> str:
         return self._cast.secret(f"password/{party}")

@@ -13,7 +13,7 @@ from testbed.plan.bgp import PRIVATE
 from testbed.plan.exchange import Opening, exchange
 from testbed.plan.model import Job, Plan
 from testbed.plan.policy import Protocol
-from testbed.plan.relays import TURN_PORT, Relays, Target
+from testbed.plan.relays import TURN_PORT, RelayedPair, Relays, Target
 from testbed.plan.walk import Packet, Simulator
 from testbed.scenario import Leg, Scenario
 from testbed.topology import Topology
@@ -35,6 +35,17 @@ class LegFlow:
     opens_backwards: bool = False
     "Whether the opener is the leg's `to`: then the leg's forward path is that of the answers."
     note: str = ""
+    onward: Opening | None = None
+    "What follows where the leg's Edge is the other end's, and the opener's own relay comes before it."
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where media goes to by a pair of candidates."""
+
+    node: str
+    target: Target
+    pair: RelayedPair
 
 
 class LegFlows:
@@ -87,16 +98,19 @@ class LegFlows:
         edges, sessions = self.nodes(edge), list(self._sessions(opener))
         ways = [way for session in sessions for way in self._ways(*session)]
         used: dict[tuple[str, Target], list[str]] = {}
-        for node, target, name in ways:
-            if self._owner(target.address) in edges:
-                used.setdefault((node, target), []).append(name)
+        for way in ways:
+            if self._owner(way.target.address) in edges:
+                used.setdefault((way.node, way.target), []).append(way.pair.name)
         direct = "; ".join(dict.fromkeys(filter(None, (self._direct(job.node, peer) for job, peer, _ in sessions))))
         if used:
             return tuple(
                 self._towards(node, edges, target, backwards, "", f"{_pairing(names)}; {direct}".removesuffix("; "))
                 for (node, target), names in used.items()
             )
-        instead = [f"ICE takes {self._owner(target.address)}" for _, target, _ in ways[:1]]
+        for way in ways:
+            if way.pair.between is not None and self._owner(way.pair.between[1].address) in edges:
+                return (self._by_own_relay(way, way.pair.between, backwards),)
+        instead = [f"ICE takes {self._owner(way.target.address)}" for way in ways[:1]]
         none = ["no pair of candidates with a relay gets through"] if sessions and not ways else []
         note = "; ".join(filter(None, [direct, *instead, *none]))
         own = next(filter(None, map(self._relays.given, self._jobs_of(opener))), None)
@@ -107,11 +121,38 @@ class LegFlows:
         every = [(job, peer, controls) for job in self._jobs_of(opener) for peer, controls in self._relays.peers(job)]
         yield from [one for one in every if not self._direct(one[0].node, one[1])] or every
 
-    def _ways(self, job: Job, peer: Job, controls: bool) -> Iterator[tuple[str, Target, str]]:
+    def _ways(self, job: Job, peer: Job, controls: bool) -> Iterator[_Way]:
         """Yield where *job* sends its media by each pair of candidates that works for both ends."""
         for pair in self._relays.pairs(job, peer, controls=controls):
-            if pair.way is not None and self._passes(job.node, pair.way) and self._passes(peer.node, pair.others_way):
-                yield job.node, pair.way, pair.name
+            if pair.way is not None and self._is_let_in(job, pair.way) and self._is_let_in(peer, pair.others_way):
+                yield _Way(job.node, pair.way, pair)
+
+    def _by_own_relay(self, way: _Way, between: tuple[Target, Target], backwards: bool) -> LegFlow:
+        """Return the flow by the opener's own relay, which the leg does not name, and on to the other end's."""
+        relay = str(self._owner(between[0].address))
+        packet = Packet("udp", between[0].address, between[0].port, between[1].address, between[1].port)
+        opening = self._opening(way.node, way.target, source_port=self._first_local_port(way.node))
+        note = f"{_pairing([way.pair.name])}, by {relay}"
+        return LegFlow(opening, backwards, note, Opening(relay, packet, both_open=True))
+
+    def _is_let_in(self, job: Job, relay: Target | None) -> bool:
+        """Whether *job*'s packets pass a relay both ways: its own, or the other end's, told of its candidates.
+
+        A relay drops what comes from elsewhere (RFC 8656 section 9): a source that NAT gave on another way, for one.
+        """
+        own = self._relays.given(job)
+        if relay is None or not self._passes(job.node, relay):
+            return False
+        host = self._simulator.source_for(job.node, relay.address)
+        mapped = self._source_at(job.node, own) if own is not None else None
+        return relay == own or self._source_at(job.node, relay) in (host, mapped)
+
+    def _source_at(self, node: str, target: Target) -> IPv4Address:
+        """Return the address that *target* sees packets from *node* come from."""
+        self._simulator.forget()
+        told = exchange(self._opening(node, target, source_port=self._first_local_port(node)), self._simulator)
+        self._simulator.forget()
+        return told.out.packet.source
 
     def _passes(self, node: str, relay: Target | None) -> bool:
         """Whether packets from *node* reach a relay that runs, at one of its addresses, and its answers *node*."""

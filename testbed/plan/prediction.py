@@ -10,6 +10,7 @@ from testbed.spec import Spec
 
 __all__ = ["NEVER_SENT", "UNKNOWN", "explain_lines", "predict"]
 
+DELIVERED = "DELIVERED"
 NEVER_SENT = "NEVER_SENT"
 "End of a direction whose packets depend on the other's, which did not arrive."
 
@@ -51,6 +52,12 @@ def _predict_flow(flow: LegFlow, simulator: Simulator, stopped: frozenset[str]) 
     simulator.forget()
     told = exchange(flow.opening, simulator)
     opened, answered, note = _ways(flow.opening, told, stopped)
+    if flow.onward is not None and opened[1] == DELIVERED:
+        further = exchange(flow.onward, simulator)
+        onward, returned, more = _ways(flow.onward, further, stopped)
+        opened = (opened[0] + onward[0], onward[1])
+        answered = (returned[0] + answered[0], answered[1]) if returned[1] == DELIVERED else returned
+        note = "; ".join(filter(None, (note, _describe(flow.onward.packet, further.out), more)))
     notes = [_describe(flow.opening.packet, told.out), flow.note, note]
     if flow.opening.both_open and not told.is_delivered:
         notes.append("so ICE takes an Edge, if the two ends have any")

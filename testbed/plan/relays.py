@@ -34,6 +34,8 @@ class RelayedPair:
     "Where the other end sends its media."
     name: str
     "The two candidates, in words."
+    between: tuple[Target, Target] | None = None
+    "This end's relayed address and the other's, where media goes from the one to the other."
 
 
 class Relays:
@@ -79,7 +81,9 @@ class Relays:
             self.relayed(peer), self.given(peer), f"{job.name}'s own address with {peer.name}'s relayed one"
         )
         mine = RelayedPair(self.given(job), self.relayed(job), f"{job.name}'s relayed address with {peer.name}'s own")
-        both = RelayedPair(self.given(job), self.given(peer), "two relayed addresses")
+        ours, others = self.relayed(job), self.relayed(peer)
+        between = (ours, others) if ours is not None and others is not None else None
+        both = RelayedPair(self.given(job), self.given(peer), "two relayed addresses", between)
         return (theirs, mine, both) if controls else (mine, theirs, both)
 
     def _end_of_ice(self, name: str) -> Job | None:

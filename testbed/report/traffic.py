@@ -222,10 +222,15 @@ def _forbidden_route(leg: LegJudged, topology: _Topology) -> set[str]:
 
 
 def _telephone_links(record: ScenarioRecord, plan: Plan) -> set[str]:
-    """Return the links of PSTN telephones that take part: no leg is about them, but a call without its end is odd."""
+    """Return the links that lead a call to a PSTN telephone: no leg is about them, but a call without its end is odd.
+
+    Trunks of gateways that run no program here are left out.
+    """
     parties = {party.node for party in record.scenario.parties.values()} if record.scenario else set()
     telephones = {node.name for node in plan.nodes if node.segment_kind == "pstn" and node.name in parties}
-    return {link.name for link in plan.links if {link.a.node, link.b.node} & telephones}
+    ends = telephones | {job.node for job in plan.jobs}
+    pairs = {link.name: {link.a.node, link.b.node} for link in plan.links}
+    return {name for name, pair in pairs.items() if pair & telephones and pair <= ends}
 
 
 def _used(nodes: tuple[str, ...], leg: LegJudged, topology: _Topology) -> tuple[str, ...]:

@@ -78,9 +78,13 @@ def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -
         return
     if call.caller is not None and call.caller == call.callee:
         yield Fault((*key, "callee"), f"{call.callee!r} calls itself")
-    for field in ("participants", "host"):
-        if getattr(call, field):
-            yield Fault((*key, field), f"belongs to kind 'conference', not {call.kind!r}")
+    if call.participants:
+        yield Fault((*key, "participants"), f"belongs to kind 'conference', not {call.kind!r}")
+    if call.host is not None and call.kind == "p2p":
+        yield Fault((*key, "host"), "belongs to kind 'conference' or 'pstn', not 'p2p'")
+    elif call.host is not None:
+        mediations = [role for role in roles_of(topology) if role.endswith("-mediation")]
+        yield from name_faults((*key, "host"), [call.host], mediations, "role of a Mediation Server")
 
 
 def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fault]:

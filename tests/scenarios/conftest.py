@@ -1,6 +1,7 @@
 """The catalogue and its negative controls are each run once for all the tests here."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 import pytest
 
 from testbed import catalogue, run
-from testbed.scenario import Control
 
 DURATION_NS = 4_000_000_000
 
@@ -22,12 +22,23 @@ class Judged:
     verdict: dict[str, Any]
 
 
-def online() -> list[Path]:
-    return catalogue.choose([], everything=False, table="online")
+def catalogue_paths() -> list[Path]:
+    """Return the scenario files of the article's tables, figures and rules."""
+    return [entry.path for entry in catalogue.list_scenarios() if entry.table != "asymmetric"]
 
 
-def online_controls() -> list[tuple[run.Item, Control]]:
-    return run.read_controls(online())
+class Runs:
+    """Verdicts by name, of scenarios and controls that are run, a group at a time, when first asked for."""
+
+    def __init__(self, groups: Mapping[str, list[run.Item]], results: Path) -> None:
+        self._group_of = {item.name: group for group in groups.values() for item in group}
+        self._results = results
+        self._judged: dict[str, Judged] = {}
+
+    def __getitem__(self, name: str) -> Judged:
+        if name not in self._judged:
+            self._judged |= run_all(self._group_of[name], self._results)
+        return self._judged[name]
 
 
 def run_all(items: list[run.Item], results: Path, jobs: int = 2) -> Mapping[str, Judged]:
@@ -42,10 +53,18 @@ def run_all(items: list[run.Item], results: Path, jobs: int = 2) -> Mapping[str,
 
 
 @pytest.fixture(scope="session")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Judged]:
-    return run_all(run.read_items(online()), tmp_path_factory.mktemp("online"))
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Every scenario's verdict; a table is run whole."""
+    groups: defaultdict[str, list[run.Item]] = defaultdict(list)
+    for item in run.read_items(catalogue_paths()):
+        groups[item.spec.scenario.table].append(item)
+    return Runs(groups, tmp_path_factory.mktemp("rows"))
 
 
 @pytest.fixture(scope="session")
-def controls(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Judged]:
-    return run_all([item for item, _ in online_controls()], tmp_path_factory.mktemp("controls"))
+def controls(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Every control's verdict; a scenario's controls are run together."""
+    groups: defaultdict[str, list[run.Item]] = defaultdict(list)
+    for item, _ in run.read_controls(catalogue_paths()):
+        groups[item.spec.scenario.id].append(item)
+    return Runs(groups, tmp_path_factory.mktemp("controls"))

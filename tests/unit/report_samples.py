@@ -243,6 +243,8 @@ def plan_document(sample: Sample) -> Document:
         {"name": party, "node": party, "program": "client", "arguments": {}, "stage": "party"}
         for party in sample.parties
     ]
+    if "phone" in sample.parties:
+        jobs.append({"name": "on-med", "node": "on-med", "program": "mediation", "arguments": {}, "stage": "service"})
     return {
         "scenario": sample.name.partition("@")[0],
         "row": sample.row,

@@ -157,6 +157,14 @@ def test_a_telephone_that_takes_part_is_drawn_with_what_was_captured_on_its_link
     assert links_of(tmp_path / "3", blind)["on-med-phone"].state == "not captured"
 
 
+def test_a_trunk_whose_gateway_runs_nothing_is_not_drawn(tmp_path: Path) -> None:
+    record = record_of(tmp_path, UNCAPTURED)
+    plan = plan_of(record)
+    idle = plan.model_copy(update={"jobs": tuple(job for job in plan.jobs if job.name != "on-med")})
+    drawn = [{one.link.name for one in scenario_traffic(record, each).links} for each in (plan, idle)]
+    assert ["on-med-phone" in names for names in drawn] == [True, False]
+
+
 def test_only_what_takes_part_is_drawn(tmp_path: Path) -> None:
     names = [title.split(":")[0] for title in group_titles(picture_of(tmp_path, P2P_INTERNAL), "node")]
     assert {"alice", "bob", "core", "on-fe", "fw-internet"} <= set(names)

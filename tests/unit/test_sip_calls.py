@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sip_memory import Wire, run
+from sipmessage import URI
 
 from agents.edge import AccessEdge
 from agents.front_end import FrontEnd
@@ -397,14 +398,27 @@ def test_a_registration_is_kept_alive_until_it_is_removed() -> None:
 
 def test_a_request_that_has_come_too_far_is_refused() -> None:
     async def scenario() -> None:
-        # A loop: the pool's telephone numbers lead back to itself.
+        async with a_world() as world:
+            alice = await world.add("alice", "10.0.0.2")
+            request = alice._core.new_request("OPTIONS", URI.parse("sip:bob@contoso.example"), recipient="<sip:bob@b>")
+            request.max_forwards = 0
+            with pytest.raises(SipFailure, match="483"):
+                await alice._core.success(request, await alice._core.way_of(request))
+
+    run(scenario())
+
+
+def test_a_call_to_nobody_that_a_route_brings_back_is_not_found_rather_than_sent_round_again() -> None:
+    async def scenario() -> World:
+        # As where two pools share a domain: each sends the other whom it does not know.
         routes = [{"match": r"^\+[0-9]+$", "next": {"address": FRONT_END}}]
         async with a_world(routes=routes) as world:
             alice = await world.add("alice", "10.0.0.2")
-            with pytest.raises(SipFailure, match="483"):
+            with pytest.raises(SipFailure, match="404"):
                 await alice.invite("sip:+46840@contoso.example", "offer", timeout_s=30)
+            return world
 
-    run(scenario())
+    assert run(scenario()).methods_seen(FRONT_END, FRONT_END).count("INVITE") == 1
 
 
 @settings(max_examples=60, deadline=None)

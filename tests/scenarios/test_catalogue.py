@@ -1,0 +1,67 @@
+"""The article's tables, figures and rules, on real packets: every row as the catalogue says, every control red."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from testbed import run
+from testbed.scenario import Control
+from testbed.spec.reader import read_spec
+from testbed.verdict import judge
+
+from .conftest import Runs, catalogue_paths
+
+pytestmark = pytest.mark.emulation
+SPECS = {spec.scenario.id: spec for spec in map(read_spec, catalogue_paths())}
+SLUGS = list(SPECS)
+CONTROLS = run.read_controls(catalogue_paths())
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_row_is_as_the_article_says(slug: str, rows: Runs) -> None:
+    verdict = rows[slug].verdict
+    assert verdict["verdict"] == "PASS", verdict["reason"]
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_every_leg_is_proven_in_both_directions(slug: str, rows: Runs) -> None:
+    verdict = rows[slug].verdict
+    expected = [(leg.flow, leg.from_, leg.to) for leg in SPECS[slug].scenario.legs]
+    assert [(leg["flow"], leg["from"], leg["to"]) for leg in verdict["legs"]] == expected
+    for leg in verdict["legs"]:
+        links = leg["observed"]["links"]
+        assert links, leg
+        assert all(link["packets_forward"] and link["packets_return"] and link["first_frame"] for link in links), leg
+        assert set(leg["observed"]["segments"]) == set(leg["expected"]["crosses"])
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_path_verdicts_rest_on_captures_alone(slug: str, rows: Runs, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(rows[slug].directory, copy)
+    (copy / "events.jsonl").unlink()
+    (copy / "verdict.json").unlink()
+    again = judge(copy)
+    assert again["legs"] == rows[slug].verdict["legs"]
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_prediction_agrees_with_observation(slug: str, rows: Runs) -> None:
+    for leg in rows[slug].verdict["legs"]:
+        assert leg["predicted"]["agrees"], leg
+
+
+@pytest.mark.parametrize(("item", "control"), CONTROLS, ids=[item.name for item, _ in CONTROLS])
+def test_control_turns_it_red_for_the_right_reason(item: run.Item, control: Control, controls: Runs) -> None:
+    verdict = controls[item.name].verdict
+    assert verdict["verdict"] == control.verdict, verdict["reason"]
+    assert re.search(control.reason, verdict["reason"]), verdict["reason"]
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_row_has_two_red_controls_and_an_inconclusive_one(slug: str) -> None:
+    verdicts = [control.verdict for item, control in CONTROLS if item.spec.scenario.id == slug]
+    assert verdicts.count("FAIL") >= 2
+    assert verdicts.count("INCONCLUSIVE") >= 1
