@@ -72,8 +72,8 @@ def summary_rows(run: RunRecord | Path) -> list[SummaryRow]:
 
 
 def summary_table(rows: Sequence[SummaryRow]) -> Table:
-    """Return the matrix for the terminal: observed path, and the article's cell where it says another."""
-    table = Table(title="Call flows: observed paths", title_justify="left", header_style="bold", pad_edge=False)
+    """Return the matrix for the terminal: observed path and the article's cell, marked where they differ."""
+    table = Table(title="Call flows: observed path (the article's cell)", title_justify="left", header_style="bold", pad_edge=False)
     table.add_column("Row", no_wrap=True)
     table.add_column("Scenario", no_wrap=True)
     for flow in FLOWS:
@@ -157,6 +157,7 @@ def _flow_text(row: SummaryRow, flow: str) -> Text:
             continue
         text.append(f"{chr(10) if text else ''}{party}: ")
         text.append(cell.observed or "not measured", style="" if cell.agrees is not False else "bold red")
-        if cell.agrees is False:
-            text.append(f" (article: {cell.article})", style="red")
+        if cell.article is not None:
+            mark = "≠ " if cell.agrees is False else ""
+            text.append(f" ({mark}{cell.article})", style="red" if mark else "dim")
     return text

@@ -107,7 +107,8 @@ def test_the_terminal_table_tells_what_differs_and_why(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
     console.print(summary_table(rows))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "alice: Internet (article: ER)" in text
+    assert "alice: Internet (≠ ER)" in text
+    assert "alice: ER (ER)" in text
     assert "crossed internet" in text
     assert P2P_INTERNAL.reason not in text
 
