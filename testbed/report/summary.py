@@ -73,7 +73,12 @@ def summary_rows(run: RunRecord | Path) -> list[SummaryRow]:
 
 def summary_table(rows: Sequence[SummaryRow]) -> Table:
     """Return the matrix for the terminal: observed path and the article's cell, marked where they differ."""
-    table = Table(title="Call flows: observed path (the article's cell)", title_justify="left", header_style="bold", pad_edge=False)
+    table = Table(
+        title="Call flows: observed path (the article's cell)",
+        title_justify="left",
+        header_style="bold",
+        pad_edge=False,
+    )
     table.add_column("Row", no_wrap=True)
     table.add_column("Scenario", no_wrap=True)
     for flow in FLOWS:
