@@ -175,8 +175,9 @@ class Play:
         return {x: {"loop_lag_ns": result["loop_lag_ns"]} for x, result in results.items() if result.get("loop_lag_ns")}
 
     def _note_death(self, agent: Agent) -> None:
-        """An agent that says why it fails is a result; one killed, or gone without a word, is a broken rig."""
-        if not self.rig.is_leaving and (agent.failure is None or (agent.exit_status or 0) < 0):
+        """A party that says why it fails is a result; a server that ends, or whoever is killed, is a broken rig."""
+        is_result = agent.job.stage == "party" and agent.failure is not None and (agent.exit_status or 0) >= 0
+        if not self.rig.is_leaving and not is_result:
             self.rig.break_down(agents.death_of(agent))
 
 
