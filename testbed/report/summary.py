@@ -80,7 +80,7 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
         pad_edge=False,
     )
     table.add_column("Row", no_wrap=True)
-    table.add_column("Scenario", no_wrap=True)
+    table.add_column("Scenario", overflow="fold", max_width=34)
     for flow in FLOWS:
         table.add_column(flow.capitalize())
     table.add_column("Verdict", no_wrap=True)
