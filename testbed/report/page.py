@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from testbed import files
 from testbed.report.figures import STRETCH_COLUMNS
+from testbed.report.principles import principle_rules
 from testbed.report.record import RunRecord, read_record
 from testbed.report.summary import FLOWS, summary_rows
 from testbed.report.view import scenario_view
@@ -61,5 +62,6 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "flows": FLOWS,
         "verdicts": [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]],
         "marks": MARKS,
+        "principle_rules": principle_rules(record),
         "stretch_columns": STRETCH_COLUMNS,
     }

@@ -101,6 +101,16 @@ class CheckJudged(FilePart):
     evidence: tuple[str, ...] = ()
 
 
+class PrincipleJudged(FilePart):
+    """What became of one of the article's principles."""
+
+    principle: str
+    rule: str
+    outcome: str
+    reason: str
+    evidence: tuple[str, ...] = ()
+
+
 class RuleDrops(FilePart):
     """Packets that one rule of one firewall dropped."""
 
@@ -122,6 +132,7 @@ class VerdictFile(FilePart):
     reason: str | None = None
     legs: tuple[LegJudged, ...] = ()
     checks: tuple[CheckJudged, ...] = ()
+    principles: tuple[PrincipleJudged, ...] = ()
     article: Document | None = None
     health: Document | None = None
     dropped: tuple[RuleDrops, ...] | None = None

@@ -1,10 +1,13 @@
 """The matrix: what the article's cells say and what was observed, per party and scenario."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -65,6 +68,29 @@ class SummaryRow:
         return next((cell for cell in self.cells if (cell.flow, cell.party) == (flow, party)), None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Slug:
+    """A scenario's name that folds behind its slash and dashes: a table folds at blanks, and it has none."""
+
+    name: str
+
+    @property
+    def _pieces(self) -> list[str]:
+        return re.findall(r"[^/@-]*[/@-]|[^/@-]+", self.name)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(max(map(len, self._pieces), default=0), len(self.name))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line = ""
+        for piece in self._pieces:
+            if line and len(line) + len(piece) > options.max_width:
+                yield Text(line)
+                line = ""
+            line += piece
+        yield Text(line)
+
+
 def summary_rows(run: RunRecord | Path) -> list[SummaryRow]:
     """Return the matrix of a run, in its order; raise TestbedError if the directory cannot be read."""
     record = read_record(run) if isinstance(run, Path) else run
@@ -80,7 +106,7 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
         pad_edge=False,
     )
     table.add_column("Row", no_wrap=True)
-    table.add_column("Scenario", overflow="fold", max_width=34)
+    table.add_column("Scenario", max_width=34)
     for flow in FLOWS:
         table.add_column(flow.capitalize())
     table.add_column("Verdict", no_wrap=True)
@@ -88,7 +114,7 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
     for row in rows:
         table.add_row(
             row.row,
-            row.scenario,
+            _Slug(row.scenario),
             *(_flow_text(row, flow) for flow in FLOWS),
             Text(row.verdict, style=_VERDICT_STYLES[row.verdict]),
             Text("" if row.verdict == "PASS" else row.reason),

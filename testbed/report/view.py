@@ -12,6 +12,7 @@ from testbed.plan.model import LinkPlan, Plan, PredictedPath
 from testbed.report.drops import NodeDrops, node_drops
 from testbed.report.figures import QualityView, quality_view
 from testbed.report.picture import draw_picture
+from testbed.report.principles import PrincipleView, principle_views
 from testbed.report.record import CheckJudged, Document, LegJudged, LinkSeen, ScenarioRecord, read_events
 from testbed.report.summary import SummaryRow, segment_kinds
 from testbed.report.traffic import is_forbidden, prediction, scenario_traffic
@@ -105,6 +106,7 @@ class ScenarioView:
     "None where nobody could look."
     legs: tuple[LegView, ...]
     checks: tuple[CheckJudged, ...]
+    principles: tuple[PrincipleView, ...]
     control: ControlView | None
     relays: str | None
     pair: str | None
@@ -139,6 +141,7 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
         drops=drops,
         legs=tuple(_leg_view(leg, record) for leg in record.legs),
         checks=checks,
+        principles=principle_views(record),
         control=_control(record),
         relays=_relays(checks),
         pair=_selected_pairs(checks),

@@ -48,6 +48,8 @@ class Conversation:
     "In the order of travel."
     packets: int
     first_frame: int
+    nodes: tuple[str, ...]
+    "Every node passed, ends included."
 
     @property
     def title(self) -> str:
@@ -65,28 +67,29 @@ def conversations(run: Run) -> tuple[Conversation, ...]:
             continue
         if ends[1] in run.network.relays or ends[0] in run.network.relays:
             continue
-        stages = _stages(run, walk)
-        relays = {i: _relay(run, stages, i, allocated) for i, stage in enumerate(stages) if _is_relayed(stage)}
+        parts = stages(run, walk)
+        relays = {i: _relay(run, parts, i, allocated) for i, stage in enumerate(parts) if _is_relayed(stage)}
         found.append(
             Conversation(
-                sender=_sender(stages[0], ends[0], relays.get(0)),
-                receiver=_receiver(stages[-1], ends[1], relays.get(len(stages) - 1)),
+                sender=_sender(parts[0], ends[0], relays.get(0)),
+                receiver=_receiver(parts[-1], ends[1], relays.get(len(parts) - 1)),
                 relays=tuple(relays.values()),
                 packets=walk.packets,
                 first_frame=min(step.first_frame for step in walk.steps),
+                nodes=walk.nodes,
             )
         )
     return tuple(sorted(found, key=lambda one: one.first_frame))
 
 
-def _stages(run: Run, walk: Walk) -> list[list[Step]]:
+def stages(run: Run, walk: Walk) -> list[list[Step]]:
     """Cut a walk at its relays: each stage is one datagram's way from one socket to the next."""
-    stages: list[list[Step]] = [[walk.steps[0]]]
+    parts: list[list[Step]] = [[walk.steps[0]]]
     for before, step in pairwise(walk.steps):
         if before.hop.target in run.network.relays:
-            stages.append([])
-        stages[-1].append(step)
-    return stages
+            parts.append([])
+        parts[-1].append(step)
+    return parts
 
 
 def _is_relayed(stage: Sequence[Step]) -> bool:

@@ -16,6 +16,7 @@ from testbed.verdict.description import describe_leg
 from testbed.verdict.foresight import judge_prediction
 from testbed.verdict.health import judge_health
 from testbed.verdict.legs import LegJudgement, judge_leg
+from testbed.verdict.principles import describe_principles
 from testbed.verdict.quality import remove_quality, write_quality
 from testbed.verdict.relaying import judge_pair, judge_relays
 
@@ -88,6 +89,7 @@ def judge_run(run: Run) -> dict[str, Any]:
         "reason": reason,
         "legs": [describe_leg(run, leg) for leg in legs],
         "checks": [check.describe() for check in checks],
+        "principles": describe_principles(run),
         "article": _article(run, legs),
         "health": judge_health(run),
         "dropped": _dropped(run),
@@ -173,6 +175,7 @@ def _error(directory: Path, reason: str) -> dict[str, Any]:
         "reason": reason,
         "legs": [],
         "checks": [],
+        "principles": [],
         "article": {"signaling": {}, "media": {}},
         "health": {"degraded": True, "reasons": [reason]},
         "dropped": [],

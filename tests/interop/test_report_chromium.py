@@ -131,3 +131,19 @@ def test_it_prints_with_every_scenario_open(tmp_path: Path, report: Path) -> Non
     assert content.startswith(b"%PDF-")
     # One page for the matrix and at least one for each scenario, which starts on a fresh one.
     assert len(re.findall(rb"/Type /Page\b(?!s)", content)) > len(ALL)
+
+
+def test_a_principles_cell_shows_its_evidence_and_gives_the_focus_back(tmp_path: Path, report: Path) -> None:
+    script = """
+      const cell = document.querySelector('a[data-evidence].broken');
+      cell.focus(); cell.click();
+      const box = document.getElementById('evidence');
+      const shown = [box.matches(':popover-open'), box.textContent, box.contains(document.activeElement)];
+      box.hidePopover();
+      return shown;
+    """
+    is_open, words, has_focus = ask(tmp_path, report, script)
+    assert is_open
+    assert has_focus
+    assert "broken" in words
+    assert "frame 17 on msee1-er-pe1" in words

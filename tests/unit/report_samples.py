@@ -103,6 +103,7 @@ class Sample:
     changes: Sequence[Document] = ()
     health: Document | None = None
     checks: Sequence[Document] = ()
+    principles: Sequence[Document] = ()
     controls: Document | None = None
     manifest: bool = True
 
@@ -153,6 +154,7 @@ def _write_scenario(place: Path, sample: Sample) -> None:
         "reason": sample.reason,
         "legs": [_leg_document(leg) for leg in sample.legs],
         "checks": list(sample.checks),
+        "principles": list(sample.principles),
         "article": sample.article,
         "dropped": [
             {"firewall": firewall, "rule": rule, "packets": packets, "first": "UDP 10.1.1.10:50004", "frame": 3}
@@ -393,6 +395,15 @@ P2P_INTERNAL = Sample(
         _pair("host", {"alice": None, "bob": None}, expected=["host", "host"]),
     ],
 )
+PRINCIPLES_TOLD: Final = [
+    {"principle": name, "rule": f"The rule of {name}.", "outcome": outcome, "reason": reason, "evidence": evidence}
+    for name, outcome, reason, evidence in (
+        ("P1", "does not apply", "no conference", []),
+        ("P3", "holds", "relayed by on-edge1", ["direct checks from carol were dropped by fw-internet, rule default"]),
+        ("P4", "cannot tell", "carol sent no signaling", []),
+        ("ER-", "broken", "media carol -> bob over expressroute", ["frame 17 on msee1-er-pe1"]),
+    )
+]
 P2P_EXTERNAL = Sample(
     "online/p2p-external",
     "ON-2",
@@ -405,6 +416,7 @@ P2P_EXTERNAL = Sample(
     [_alice_signaling(), _alice_media(), *CAROL_LEGS],
     drops={"fw-internet": {"default": 9}, "hotel-nat": {"default": 5, "invalid": 1}},
     checks=[RELAYS, PAIR],
+    principles=PRINCIPLES_TOLD,
 )
 NOT_ANNOUNCED = Sample(
     "online/conference-internal@not-announced",

@@ -281,3 +281,17 @@ def test_text_has_the_contrast_that_wcag_aa_asks_for(theme: str) -> None:
     }
     assert not low
     assert _contrast(colours["on-mark"], colours["bad"]) >= 4.5
+
+
+def test_every_cell_of_the_principles_leads_to_its_evidence(tmp_path: Path) -> None:
+    text = page_of(tmp_path, *ALL)
+    cells = [one for one in Page(text).all("a") if "data-evidence" in one]
+    assert [cell["href"] for cell in cells] == [f"#online-p2p-external-{name}" for name in ("p3", "p4", "er-not-used")]
+    ids = {attributes.get("id") for _, attributes in Page(text).elements}
+    assert all((cell["href"] or "")[1:] in ids for cell in cells)
+    assert "frame 17 on msee1-er-pe1" in text
+    assert "P1 (no conference)" in text
+
+
+def test_a_run_without_principles_has_no_table_of_them(tmp_path: Path) -> None:
+    assert 'id="principles"' not in page_of(tmp_path, P2P_INTERNAL)

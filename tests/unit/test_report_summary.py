@@ -113,6 +113,15 @@ def test_the_terminal_table_tells_what_differs_and_why(tmp_path: Path) -> None:
     assert P2P_INTERNAL.reason not in text
 
 
+def test_a_scenarios_name_folds_behind_its_dashes_only(tmp_path: Path) -> None:
+    long = replace(NOT_ANNOUNCED, name="asymmetric/microsoft-initiated-no-snat-remedy-route-scoping@circuit-down")
+    console = Console(file=io.StringIO(), width=80)
+    console.print(summary_table(summary_rows(write_run(tmp_path / "run", [long]))))
+    cells = [line.split("│")[2].strip() for line in console.file.getvalue().splitlines() if "│" in line]  # type: ignore[attr-defined]
+    assert "".join(cells) == long.name
+    assert all(cell[-1] in "/-@" for cell in [cell for cell in cells if cell][:-1])
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

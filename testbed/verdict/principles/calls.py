@@ -1,0 +1,117 @@
+"""Principles on calls between two parties (P3) and on signaling (P4)."""
+
+from collections.abc import Iterator
+
+from testbed.analysis.packets import Kind
+from testbed.analysis.paths import Walk
+from testbed.scenario import Party
+from testbed.verdict.conversations import Conversation
+from testbed.verdict.principles.finding import Finding, conclude, counted, not_applicable
+from testbed.verdict.principles.world import World, between
+
+
+def judge_direct_media(world: World) -> Finding:
+    """P3: media is relayed only where direct connectivity checks (RFC 8445 section 7) did not get through both ways."""
+    broken, unknown, held = list[str](), list[str](), list[str]()
+    pairs = list(_pairs(world))
+    if not pairs:
+        return not_applicable("no call between two clients")
+    for (one, a), (other, b) in pairs:
+        spoken = between(world.spoken, a, b)
+        if not spoken:
+            unknown.append(f"no media between {one} and {other} was followed from end to end")
+        for each in spoken:
+            if not each.relays:
+                held.append(f"direct: {_words(each)}")
+                continue
+            checks = _direct_checks(world, a, b)
+            there = [walk for walk in checks if walk.nodes[-1] == b]
+            back = [walk for walk in checks if walk.nodes[-1] == a]
+            if (pair := _answered(there, back)) is not None:
+                what = f"direct checks went both ways (frames {pair[0]} and {pair[1]})"
+                broken.append(f"{_words(each)}, although {what}")
+            elif checks:
+                held.append(f"{_words(each)}: {_why_not(world, checks, a, b)}")
+            else:
+                unknown.append(f"{_words(each)}, and no direct way was tried")
+    return conclude(broken=broken, unknown=unknown, held=held)
+
+
+def _pairs(world: World) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    for call in world.scenario.calls:
+        parties = world.parties_of(call)
+        if call.kind == "p2p" and call.caller in parties and call.callee in parties:
+            assert call.caller is not None and call.callee is not None
+            yield (call.caller, parties[call.caller].node), (call.callee, parties[call.callee].node)
+
+
+def _words(each: Conversation) -> str:
+    by = f"relayed by {', '.join(relay.node for relay in each.relays)}" if each.relays else "no relay"
+    return f"{each.title}, {by} ({counted(each.packets)}, first frame {each.first_frame})"
+
+
+def _direct_checks(world: World, a: str, b: str) -> list[Walk]:
+    """Return connectivity checks that either end sent towards the other without a relay."""
+    relays = world.run.network.relays
+    return [
+        walk
+        for walk in world.run.walks.walks
+        if walk.kind == Kind.STUN
+        and walk.nodes[0] in (a, b)
+        and not relays & set(walk.nodes)
+        and world.run.network.owner(walk.steps[0].flow.destination) not in relays
+    ]
+
+
+def _answered(there: list[Walk], back: list[Walk]) -> tuple[int, int] | None:
+    """Return the frames of a check that arrived and of its answer that did, if there is such a pair."""
+    for walk in there:
+        asked = {step.flow.answer5 for step in walk.steps}
+        for answer in back:
+            if any(step.flow.tuple5 in asked for step in answer.steps):
+                return walk.steps[0].first_frame, answer.steps[0].first_frame
+    return None
+
+
+def _why_not(world: World, checks: list[Walk], a: str, b: str) -> str:
+    lost = [walk for walk in checks if walk.nodes[-1] not in (a, b)] or checks
+    walk = max(lost, key=lambda each: each.packets)
+    drop = next((drop for drop in world.run.drops if walk.number in drop.walks), None)
+    end = f"were dropped by {drop.firewall}, rule {drop.rule}" if drop else f"ended at {walk.nodes[-1]}"
+    return f"direct checks from {walk.nodes[0]} {end} (first frame {walk.steps[0].first_frame})"
+
+
+def judge_home_server(world: World) -> Finding:
+    """P4: a user's SIP goes to and comes from the Front End of its home; from outside that network an Edge will do."""
+    broken, unknown, held = list[str](), list[str](), list[str]()
+    users = {
+        name: party
+        for name, party in world.scenario.parties.items()
+        if party.home is not None and world.kind(party.node) != "pstn"
+    }
+    if not users:
+        return not_applicable("no party has a home server")
+    nodes = {party.node for party in world.scenario.parties.values()}
+    for name, party in users.items():
+        servers = _home_servers(world, party)
+        mine = [hop for hop in world.hops if hop.flow == "signaling" and party.node in (hop.start, hop.end)]
+        if not mine:
+            unknown.append(f"{name} sent no signaling")
+        for hop in mine:
+            peer = hop.end if hop.start == party.node else hop.start
+            what = f"{name}, homed in {party.home}: {hop.words()}"
+            if peer in servers:
+                held.append(what)
+            elif world.pool_of(peer) is None and peer not in nodes:
+                unknown.append(f"{what}; {peer} is no pool's server, and what it passes on is not followed")
+            else:
+                broken.append(what)
+    return conclude(broken=broken, unknown=unknown, held=held)
+
+
+def _home_servers(world: World, party: Party) -> frozenset[str]:
+    """Return where a user's signaling may go. A pool without Front Ends (Cloud Connector) is nobody's home."""
+    home = party.home or ""
+    front_ends = world.servers(home, "front-end")
+    inside = any(world.organisation(node) == world.organisation(party.node) for node in front_ends)
+    return front_ends if inside else front_ends | world.servers(home, "edge")
