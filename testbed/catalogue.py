@@ -131,6 +131,16 @@ def read_subject(name: str, changes: Sequence[str] = (), at: Path | None = None)
     return (read_topology(path, made) if is_topology(path) else read_spec(path, made).topology), []
 
 
+def read_topology_with(name: str, endpoints: Path, changes: Sequence[str] = (), at: Path | None = None) -> Topology:
+    """Return the topology that a topology or a scenario is about, with the endpoints of another file.
+
+    Raises SpecError, UsageError.
+    """
+    path = find_spec(name, at)
+    made = (Change(set={"endpoints": str(endpoints.resolve())}), *parse_changes(changes, at))
+    return read_topology(path, made) if is_topology(path) else read_spec(path, made).topology
+
+
 def _topology_of_run(directory: Path) -> Topology:
     try:
         return Topology.model_validate(json.loads((directory / "manifest.json").read_text())["topology"])

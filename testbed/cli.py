@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.live import Live
 
 from testbed import catalogue, run
+from testbed.endpoints import overlaps
 from testbed.errors import TestbedError, UsageError
-from testbed.plan import diagnosis, diagnosis_text, make_plan
+from testbed.plan import destinations, destinations_text, diagnosis, diagnosis_text, make_plan
 from testbed.plan.prediction import explain_lines
 from testbed.plan.text import plan_lines
 from testbed.progress import Board
 from testbed.report import write_report
 from testbed.report.summary import summary_rows, summary_table
+from testbed.spec.endpoints import read_endpoints
 from testbed.spec.reader import Spec, check_controls, read_spec, read_topology
 from testbed.targets import read_targets
 from testbed.units import parse_duration_ns
@@ -110,6 +112,35 @@ def diagnose(
         _print_json(diagnosis_text.as_json(found, topology))
         return
     out.print("\n".join([*diagnosis_text.diagnosis_lines(found, topology), *seen]), markup=False)
+
+
+@app.command()
+def endpoints(
+    file: Annotated[Path, typer.Argument(help="JSON of the Office 365 IP address and URL web service.")],
+    topology: Annotated[str | None, typer.Option(help="Say which way each would be reached in this topology.")] = None,
+    client: Annotated[str | None, typer.Option("--from", help="Host that asks (default: the first client).")] = None,
+    change: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which destinations may be reached over ExpressRoute, which never are, and the way each would take.
+
+    Exit status: 1 if any would go over ExpressRoute against the file.
+    """
+    listed = read_endpoints(file)
+    if topology is None and (client or change):
+        raise UsageError("--from and --change say something about a topology; name one with --topology")
+    ways = None
+    if topology is not None:
+        world = catalogue.read_topology_with(topology, file, change or [])
+        client = client or destinations.first_client(world)
+        ways = destinations.ways(world, client)
+    overlapping = list(overlaps(listed))
+    if as_json:
+        _print_json(destinations_text.as_json(listed, overlapping, ways, client))
+    else:
+        out.print(destinations_text.endpoints_table(listed, ways, client or ""))
+        out.print("\n".join(destinations_text.summary_lines(listed, overlapping)), markup=False)
+    raise typer.Exit(1 if any(not way.is_allowed for way in ways or ()) else 0)
 
 
 def _spec(scenario: str, changes: list[str] | None) -> Spec:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from testbed.endpoints import Endpoint
 from testbed.units import Duration, Rate, Ratio
 
 SegmentKind = Literal["customer", "internet", "expressroute", "microsoft", "pstn"]
@@ -123,9 +124,15 @@ class Announcement(Table):
     """A prefix that a speaker originates, and the neighbours it tells."""
 
     prefix: IPv4Network
+    "Filled in by the reader where `endpoints` says it instead."
     at: NodeName
     to: tuple[NodeName, ...]
     communities: tuple[str, ...] = ()
+    endpoints: Literal["expressroute", "all"] | None = None
+    """Announce the prefixes of the topology's endpoints that may be reached over ExpressRoute, or those of all;
+    the second and further prefixes become announcements called <name>-2 and so on."""
+    despite_endpoints: bool = False
+    "Whether it goes over ExpressRoute although the endpoints do not allow that: a fault made on purpose."
 
 
 class FirewallRule(Table):
@@ -192,6 +199,9 @@ class Topology(Table):
     announcements: dict[Name, Announcement] = {}
     firewalls: dict[NodeName, Firewall] = {}
     pools: dict[Name, Pool] = {}
+    endpoints: tuple[Endpoint, ...] = ()
+    """Content of the file of Microsoft's endpoints that `endpoints` names, relative to the topology's: which
+    destinations may be reached over ExpressRoute."""
 
 
 def shape_of(link: Link, *, forward: bool) -> LinkShape:

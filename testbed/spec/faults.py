@@ -123,7 +123,10 @@ def plain_type(annotation: Any) -> Any:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
         elif get_origin(annotation) in (Union, types.UnionType):
-            annotation = next(a for a in get_args(annotation) if a is not type(None))
+            several = [each for each in get_args(annotation) if each is not type(None)]
+            if len(several) > 1:
+                return annotation
+            annotation = several[0]
         else:
             return annotation
 

@@ -13,6 +13,7 @@ from testbed.errors import SpecError
 from testbed.scenario import Change, Scenario
 from testbed.spec import Spec
 from testbed.spec.change import Edit, apply_edits, edits_of
+from testbed.spec.endpoints import fill_in_endpoints
 from testbed.spec.faults import Fault, Sources, path_source, raise_faults, schema_faults, suggest, validate
 from testbed.spec.places import find_base, find_topology, scenario_id
 from testbed.spec.references import topology_faults
@@ -24,7 +25,8 @@ __all__ = ["Spec", "check_controls", "read_scenario", "read_spec", "read_topolog
 
 _SEGMENT_TABLES = ("segment", "nodes", "links", "bgp", "sessions", "announcements", "firewalls", "pools")
 "Tables of a topology file. The model calls the first one `segments`."
-_ASSEMBLY_KEYS = ("name", "title", "includes", *_SEGMENT_TABLES)
+_SEGMENT_KEYS = ("endpoints", *_SEGMENT_TABLES)
+_ASSEMBLY_KEYS = ("name", "title", "includes", *_SEGMENT_KEYS)
 _FILE_NAMES = {"segments": "segment"}
 
 
@@ -104,6 +106,7 @@ def _read_topology(path: Path, edits: Sequence[Edit]) -> Topology:
     document, sources = _assemble(path)
     document = apply_edits(document, edits, Topology)
     sources.of.update({edit.key: edit.source for edit in edits})
+    fill_in_endpoints(document, sources, path.parent)
     try:
         topology = validate(Topology, document)
     except ValidationError as error:
@@ -123,7 +126,7 @@ def _assemble(path: Path) -> tuple[Document, Sources]:
     for file in [*_included(top, path), path]:
         document = top if file == path else read_document(file)
         if file != path:
-            raise_faults(list(_unknown_keys(document, _SEGMENT_TABLES)), Sources(path_source(file)))
+            raise_faults(list(_unknown_keys(document, _SEGMENT_KEYS)), Sources(path_source(file)))
         _merge(merged, sources, document, path_source(file))
     return merged, sources
 
@@ -146,6 +149,8 @@ def _unknown_keys(document: Document, allowed: Sequence[str]) -> Iterator[Fault]
 
 def _merge(merged: Document, sources: Sources, document: Document, source: str) -> None:
     _fill_segments(document, source)
+    if "endpoints" in document:  # the assembly, which comes last, may name another file than a segment does
+        merged["endpoints"], sources.of["endpoints",] = document["endpoints"], source
     for table in _SEGMENT_TABLES:
         entries = document.get(table, {})
         if not isinstance(entries, dict):

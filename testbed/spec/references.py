@@ -6,6 +6,7 @@ Every function yields faults; `testbed.spec.reader` tells them with file and key
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from testbed.spec.endpoints import endpoint_faults
 from testbed.spec.faults import Fault, Key, one_of, suggest
 from testbed.spec.wiring import Port, Wiring
 from testbed.topology import Firewall, Link, SourceNat, Topology
@@ -41,6 +42,7 @@ def topology_faults(topology: Topology) -> Iterator[Fault]:
     yield from _bgp_faults(topology)
     yield from _firewall_faults(topology, wiring)
     yield from _pool_faults(topology)
+    yield from endpoint_faults(topology)
 
 
 def name_faults(key: Key, names: Iterable[str], allowed: Iterable[str], what: str) -> Iterator[Fault]:

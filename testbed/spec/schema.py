@@ -23,7 +23,7 @@ _WRITTEN: Final = {
     format_ratio: _NUMBER + "%$",
 }
 "How quantities with a unit look in files, by what writes them."
-_FILLED_IN: Final = {"Node": "segment", "Link": "segment"}
+_FILLED_IN: Final = {"Node": "segment", "Link": "segment", "Announcement": "prefix"}
 "Fields that the reader fills in where the file leaves them out."
 
 Schema = dict[str, Any]
@@ -64,6 +64,11 @@ def topology_schema() -> Schema:
         "items": {"type": "string"},
         "description": "Segment files that make up the assembly, beside this one.",
     }
+    properties["endpoints"] = {
+        "type": "string",
+        "description": "JSON file in the format of the Office 365 IP address and URL web service, beside this one.",
+    }
+    del schema["$defs"]["Endpoint"]  # a file of its own
     del schema["required"]  # an assembly has a name and a title, a segment file neither
     return schema
 
