@@ -2,10 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from agents import g711, tone
 from agents.call import Call, CallEnded, Milestones, cause_of, take, tones_of
+from agents.ice import TurnTransport
 from agents.media import MediaSession
 from agents.pace import FrameClock, LoopLag
 from agents.plain import PlainSession
@@ -30,7 +31,10 @@ class Settings:
     server: Hop
     uses_relay: bool
     relay_side: Side
-    turn_transport: Literal["udp", "tcp"]
+    turn_transports: tuple[TurnTransport, ...]
+    "To the relay, in the order in which they are tried."
+    trusts: str | None
+    "Certificate (PEM) of the authority that servers' certificates must be from."
     transport: TransportName
     sip_t1_ns: int
     setup_limit_s: float
@@ -53,7 +57,8 @@ class Settings:
                 server=Hop.from_json(job["server"]),
                 uses_relay=job.get("relay") is not None,
                 relay_side=job.get("relay_side", "external"),
-                turn_transport=job.get("turn_transport", "udp"),
+                turn_transports=tuple(job.get("turn_transports") or ("udp",)),
+                trusts=job.get("trusts"),
                 transport=job.get("transport", "tcp"),
                 sip_t1_ns=int(job.get("sip_t1_ns", 500_000_000)),
                 setup_limit_s=int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9,
@@ -85,9 +90,10 @@ class Client:
         self._agent.on_invite = self._take_call
         self._relay = RelayAccess(
             lambda conference: self._agent.request_relay(conference=conference, timeout_s=settings.setup_limit_s / 2),
-            transport=settings.turn_transport,
+            transports=settings.turn_transports,
             side=settings.relay_side,
             say=say,
+            trusts=settings.trusts,
         )
         self._registration_ms: float | None = None
         self._calls: list[Call] = []

@@ -1,6 +1,7 @@
 """What ICE, STUN and TURN did, read from aiortc and aioice: candidates, the selected pair, why a relay gave nothing."""
 
 import asyncio
+import ssl
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ from aiortc import RTCIceServer
 from agents.process import Message
 
 RelayCause = Literal["relay-refused", "relay-unreachable"]
+TurnTransport = Literal["udp", "tcp", "tls"]
+"Between a client and its relay; what the relay relays is UDP with any of them."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,10 +21,15 @@ class TurnServer:
 
     address: str
     port: int
-    transport: Literal["udp", "tcp"]
-    "Between us and the relay; what it relays is UDP either way."
+    transport: TurnTransport
     username: str
     password: str
+    trusts: str | None = None
+    "Certificate (PEM) of the authority that the relay's must be from; None: the system's authorities. For tls."
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Return what TLS to this relay is verified by: its certificate must name the address; None without TLS."""
+        return ssl.create_default_context(cadata=self.trusts) if self.transport == "tls" else None
 
     def ice_servers(self) -> list[RTCIceServer]:
         """Return what aiortc wants to be told.
@@ -30,10 +38,9 @@ class TurnServer:
         then taken to be blocked, and aioice would wait 5 s for a STUN answer that cannot come.
         """
         url = f"{self.address}:{self.port}"
+        scheme, transport = ("turns", "tcp") if self.transport == "tls" else ("turn", self.transport)
         servers = [
-            RTCIceServer(
-                urls=f"turn:{url}?transport={self.transport}", username=self.username, credential=self.password
-            )
+            RTCIceServer(urls=f"{scheme}:{url}?transport={transport}", username=self.username, credential=self.password)
         ]
         return [RTCIceServer(urls=f"stun:{url}"), *servers] if self.transport == "udp" else servers
 
@@ -58,7 +65,8 @@ async def try_relay(server: TurnServer, *, limit_s: float) -> None:
                 server_addr=(server.address, server.port),
                 username=server.username,
                 password=server.password,
-                transport=server.transport,
+                transport="udp" if server.transport == "udp" else "tcp",
+                ssl=server.tls_context(),
             )
     except stun.TransactionFailed as failure:
         code, reason = failure.response.attributes.get("ERROR-CODE", (0, "no reason given"))
@@ -90,6 +98,15 @@ def candidates(ice_transport: Any) -> tuple[list[Message], list[Message]]:
     """Return the local and the remote candidates of an aiortc ICE transport."""
     local = ice_transport.iceGatherer.getLocalCandidates()
     return [describe(c) for c in local], [describe(c) for c in ice_transport.getRemoteCandidates()]
+
+
+def trust_relay(ice_transport: Any, server: TurnServer) -> None:
+    """Have an aiortc ICE transport verify the TLS of *server* by the authority that it names.
+
+    aioice hands what it has as `turn_ssl` to asyncio, which takes a context too; aiortc only says whether.
+    """
+    if (context := server.tls_context()) is not None:
+        ice_transport._connection.turn_ssl = context
 
 
 def confine(ice_transport: Any, *, address: str, gather_limit_s: float) -> None:
@@ -132,7 +149,8 @@ def selected_pair(ice_transport: Any) -> Message | None:
 
     The local type is that of the base (host, relay): aioice does not look at the mapped address of a check's answer, so
     a pair through a NAT is "host" here, and "srflx" or "prflx" as the other end's remote candidate. aiortc has no
-    public way to the pair: this function, `confine` and `put_two_relays_last` are the places that reach into aioice.
+    public way to the pair: this function, `trust_relay`, `confine` and `put_two_relays_last` are the places that reach
+    into aioice.
     """
     pair = ice_transport._connection._nominated.get(1)
     if pair is None:

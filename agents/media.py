@@ -125,6 +125,9 @@ class MediaSession:
             for transport in self._ice_transports():
                 ice.confine(transport, address=self._address, gather_limit_s=_GATHER_LIMIT_S)
                 ice.put_two_relays_last(transport, patience_s=_PATIENCE_S)
+        if self._relay is not None:
+            for transport in self._ice_transports():
+                ice.trust_relay(transport, self._relay)
 
     async def _take(self, kind: str, sdp: str) -> None:
         try:

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Literal
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Literal
 
 from agents import ice
+from agents.ladder import LIMIT_S, Climb, climb
 from agents.process import Message, Say
 from agents.sip.errors import SipError
 from agents.sip.relay import Relay, RelayCredentials, make_credentials
@@ -13,11 +15,10 @@ from agents.sip.relay import Relay, RelayCredentials, make_credentials
 Side = Literal["external", "internal"]
 "Which address of the Edge is reached: an agent in the Edge's own network uses the internal one."
 
-_TRIAL_LIMIT_S: Final = 2.0
-"Two retransmissions of Allocate (RFC 8489 section 6.2.1: after 0.5 and 1.5 s) have then gone unanswered."
 
-
-def turn_server(credentials: RelayCredentials, *, transport: Literal["udp", "tcp"], side: Side) -> ice.TurnServer:
+def turn_server(
+    credentials: RelayCredentials, *, transport: ice.TurnTransport, side: Side, trusts: str | None = None
+) -> ice.TurnServer:
     """Return the relay that *credentials* are for, as reached from one side."""
     relay = credentials.relay
     return ice.TurnServer(
@@ -26,6 +27,7 @@ def turn_server(credentials: RelayCredentials, *, transport: Literal["udp", "tcp
         transport=transport,
         username=credentials.username,
         password=credentials.password,
+        trusts=trusts,
     )
 
 
@@ -47,12 +49,17 @@ class RelayAccess:
         self,
         ask: Callable[[str], Coroutine[Any, Any, RelayCredentials]],
         *,
-        transport: Literal["udp", "tcp"],
+        transports: Sequence[ice.TurnTransport],
         side: Side,
         say: Say,
+        trusts: str | None = None,
     ) -> None:
-        """*ask* gets credentials by SIP; its argument is the conference that a guest names (else empty)."""
-        self._ask, self._transport, self._side, self._say = ask, transport, side, say
+        """*ask* gets credentials by SIP; its argument is the conference that a guest names (else empty).
+
+        *transports* are the rungs of the ladder (`agents.ladder`), in order.
+        """
+        self._ask, self._transports, self._side, self._say = ask, transports, side, say
+        self._trusts = trusts
         self._server: ice.TurnServer | None = None
         self._lock = asyncio.Lock()
         self.failure: ice.RelayError | None = None
@@ -71,15 +78,25 @@ class RelayAccess:
     async def _obtain(self, conference: str) -> ice.TurnServer | None:
         try:
             credentials = await self._ask(conference)
-            server = turn_server(credentials, transport=self._transport, side=self._side)
-            await ice.try_relay(server, limit_s=_TRIAL_LIMIT_S)
-        except ice.RelayError as error:
-            self.failure = error
+            servers = [
+                turn_server(credentials, transport=transport, side=self._side, trusts=self._trusts)
+                for transport in self._transports
+            ]
         except (SipError, ValueError) as error:
             self.failure = ice.RelayError("relay-refused", f"no credentials: {error}")
-        else:
-            self.failure = None
-            self._say({"type": "event", "event": "relay", "address": f"{server.address}:{server.port}"})
-            return server
-        self._say({"type": "event", "event": "relay", "cause": self.failure.cause, "detail": self.failure.detail})
-        return None
+            self._say({"type": "event", "event": "relay", "cause": self.failure.cause, "detail": self.failure.detail})
+            return None
+        climbed = await climb(servers, partial(ice.try_relay, limit_s=LIMIT_S))
+        self.failure = None if climbed.server else climbed.error
+        self._say({"type": "event", "event": "relay", **_told(climbed)})
+        return climbed.server
+
+
+def _told(climbed: Climb) -> Message:
+    """Return what the event `relay` says: the rung that held or the cause, and the rungs given up."""
+    given_up = [{"transport": f.transport, "after_ms": f.after_ms, "why": f.error.detail} for f in climbed.failures]
+    if (server := climbed.server) is None:
+        error = climbed.error
+        return {"cause": error.cause, "detail": error.detail, "given_up": given_up, "took_ms": climbed.took_ms}
+    address = f"{server.address}:{server.port}"
+    return {"address": address, "transport": server.transport, "given_up": given_up, "took_ms": climbed.took_ms}

@@ -21,6 +21,8 @@ from testbed.topology import Topology
 USUAL_TOPOLOGY: Final = "office365"
 TABLES: tuple[str, ...] = get_args(Scenario.model_fields["table"].annotation)
 "What `--table` may name."
+OWN_TABLES: Final = ("fallback", "nat", "asymmetric")
+"Tables whose rows are ours: the article has no cell for them."
 
 
 @dataclass(frozen=True, slots=True)

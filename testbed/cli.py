@@ -33,7 +33,7 @@ app = typer.Typer(
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
-TableName = Literal["online", "hybrid", "cloud-connector", "prose", "rules", "asymmetric"]
+TableName = Literal["online", "hybrid", "cloud-connector", "prose", "rules", "fallback", "nat", "asymmetric"]
 Scenarios = Annotated[list[str] | None, typer.Argument(help="Scenarios by name (online/p2p-external) or file.")]
 Changes = Annotated[
     list[str] | None,

@@ -9,6 +9,8 @@ from testbed.units import Duration
 
 FlowKind = Literal["signaling", "media"]
 MediaKind = Literal["audio", "video"]
+TurnTransport = Literal["udp", "tcp", "tls"]
+"Between a client and its relay: UDP on port 3478, TCP or TLS on port 443."
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
 
 
@@ -22,7 +24,9 @@ class Party(Table):
     "Address of record, like sip:alice@contoso.example or sip:+4684001234@pstn.example."
     transport: Literal["udp", "tcp"] = "tcp"
     "Between client and server."
-    turn_transport: Literal["udp", "tcp"] = "udp"
+    turn_transports: tuple[TurnTransport, ...] = Field(default=("udp",), min_length=1)
+    """To the relay, in the order in which the client tries them at sign-in: the rungs of the fallback ladder. UDP
+    alone unless told: a row's path is that of UDP, and over another transport a firewall in its way would go unseen."""
     ice: bool = True
     "False: plain RTP, as of an old IP telephone: no ICE, no relay, no encryption; the other end must be the same."
 
@@ -131,7 +135,7 @@ class Scenario(Table):
     id: str
     "Slug: the path of the file below scenarios/, without .toml."
     row: str
-    table: Literal["online", "hybrid", "cloud-connector", "prose", "rules", "asymmetric"]
+    table: Literal["online", "hybrid", "cloud-connector", "prose", "rules", "fallback", "nat", "asymmetric"]
     title: str
     topology: Name
     parties: dict[Name, Party]
@@ -142,6 +146,8 @@ class Scenario(Table):
     "Allowed numbers of TURN relays between the two ends of the media; empty where the row does not say."
     selected_pair: tuple[str, str] | None = None
     "Required candidate types of the selected pair."
+    relay_transports: dict[Name, TurnTransport] = {}
+    "By which transport each of these parties' media must reach its relay: the rung of the fallback ladder."
     extends: str | None = None
     """Id of the scenario whose document this file's is laid over: keys replace, `changes` are appended, and its
     controls are left out. With `remedy`, no leg dies any more."""

@@ -147,6 +147,9 @@ class FirewallRule(Table):
     source_ports: tuple[PortRange, ...] = ()
     destination_ports: tuple[PortRange, ...] = ()
     action: Literal["accept", "drop"] = "accept"
+    payload: Literal["stun"] | None = None
+    """For action drop: what the packets carry that it drops, in connections that are established too. "stun": STUN and
+    TURN in the clear, known by the magic cookie (RFC 8489 section 5); inside TLS a firewall cannot see it."""
     why: str = ""
 
 

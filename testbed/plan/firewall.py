@@ -1,8 +1,8 @@
 """iptables text of a firewall, written just as `iptables-save` 1.8.9 prints it back, so that the two can be compared.
 
-Stateful: INVALID is dropped, RELATED and ESTABLISHED pass, NEW passes by the policy's rules, and the rest is dropped.
-Stateless: each accepting rule also lets the answers through by its mirror image, and nothing is remembered.
-Every rule carries its name as a comment; every drop is logged to NFLOG under that name first.
+What a rule drops for its payload goes first. Stateful: INVALID is dropped, RELATED and ESTABLISHED pass, NEW passes by
+the policy's rules, and the rest is dropped. Stateless: each accepting rule also lets the answers through by its mirror
+image, and nothing is remembered. Every rule carries its name as a comment; a drop is logged to NFLOG under it first.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,12 @@ NFLOG_GROUP: Final = 100
 _MULTIPORT_LIMIT: Final = 15
 "xt_multiport holds 15 ports; a range takes two of them."
 _NEW: Final = "-m conntrack --ctstate NEW"
+_STUN: Final = {
+    "udp": '-m u32 --u32 "0x0>>0x16&0x3c@0xc=0x2112a442"',
+    "tcp": '-m u32 --u32 "0x0>>0x16&0x3c@0xc>>0x1a&0x3c@0x4=0x2112a442"',
+}
+"""STUN's magic cookie, bytes 4 to 7 of the payload: past the IP header, whose length its byte 0 tells, and past UDP's 8
+bytes or TCP's header, whose length its byte 12 tells. A segment that begins inside another message escapes."""
 
 
 def iptables_text(topology: Topology, node: str) -> str:
@@ -47,10 +53,16 @@ def _input(firewall: Firewall, *, is_speaker: bool) -> Iterator[str]:
 
 def _forward(topology: Topology, node: str) -> Iterator[str]:
     firewall = topology.firewalls[node]
+    for name, rule in firewall.rules.items():
+        _check(topology, node, name, rule)
+        if rule.payload is not None:
+            for entering, leaving in product(_members(firewall, rule.from_), _members(firewall, rule.to)):
+                yield from _drop("FORWARD", *_match(rule, entering, leaving), _STUN[rule.protocol], name=name)
     if firewall.stateful:
         yield from _state("FORWARD")
     for name, rule in firewall.rules.items():
-        _check_ports(topology, node, name, rule)
+        if rule.payload is not None:
+            continue
         for entering, leaving in product(_members(firewall, rule.from_), _members(firewall, rule.to)):
             yield from _policy(firewall, name, rule, entering, leaving)
     yield from _drop("FORWARD", name=DEFAULT_RULE)
@@ -62,35 +74,34 @@ def _state(chain: str) -> Iterator[str]:
 
 
 def _policy(firewall: Firewall, name: str, rule: FirewallRule, entering: str, leaving: str) -> Iterator[str]:
-    protocol = "" if rule.protocol == "any" else f"-p {rule.protocol}"
-    sources, destinations = _ports(rule.source_ports), _ports(rule.destination_ports)
-    source = f"-s {rule.source}" if rule.source and rule.source.prefixlen else ""
-    destination = f"-d {rule.destination}" if rule.destination and rule.destination.prefixlen else ""
-    match = (
-        source,
-        destination,
-        entering and f"-i {entering}",
-        leaving and f"-o {leaving}",
-        protocol,
-        _NEW if firewall.stateful else "",
-        sources and f"-m multiport --sports {sources}",
-        destinations and f"-m multiport --dports {destinations}",
-    )
+    match = _match(rule, entering, leaving, state=_NEW if firewall.stateful else "")
     if rule.action == "drop":
         yield from _drop("FORWARD", *match, name=name)
         return
     yield _rule("FORWARD", *match, name=name, target="ACCEPT")
     if not firewall.stateful:
-        answer = (
-            destination.replace("-d", "-s"),
-            source.replace("-s", "-d"),
-            leaving and f"-i {leaving}",
-            entering and f"-o {entering}",
-            protocol,
-            destinations and f"-m multiport --sports {destinations}",
-            sources and f"-m multiport --dports {sources}",
-        )
+        turned = {
+            "source": rule.destination,
+            "destination": rule.source,
+            "source_ports": rule.destination_ports,
+            "destination_ports": rule.source_ports,
+        }
+        answer = _match(rule.model_copy(update=turned), leaving, entering)
         yield _rule("FORWARD", *answer, name=name, target="ACCEPT")
+
+
+def _match(rule: FirewallRule, entering: str, leaving: str, *, state: str = "") -> tuple[str, ...]:
+    sources, destinations = _ports(rule.source_ports), _ports(rule.destination_ports)
+    return (
+        f"-s {rule.source}" if rule.source and rule.source.prefixlen else "",
+        f"-d {rule.destination}" if rule.destination and rule.destination.prefixlen else "",
+        entering and f"-i {entering}",
+        leaving and f"-o {leaving}",
+        "" if rule.protocol == "any" else f"-p {rule.protocol}",
+        state,
+        sources and f"-m multiport --sports {sources}",
+        destinations and f"-m multiport --dports {destinations}",
+    )
 
 
 def _source_nat(firewall: Firewall, name: str, nat: SourceNat) -> Iterator[str]:
@@ -121,8 +132,10 @@ def _ports(ranges: tuple[str, ...]) -> str:
     return ",".join(str(low) if low == high else f"{low}:{high}" for low, high in bounds)
 
 
-def _check_ports(topology: Topology, node: str, name: str, rule: FirewallRule) -> None:
+def _check(topology: Topology, node: str, name: str, rule: FirewallRule) -> None:
     key = f"firewalls.{node}.rules.{name}"
+    if rule.payload is not None and (rule.action != "drop" or rule.protocol not in _STUN):
+        raise SpecError(topology.name, key, "payload needs action drop and protocol tcp or udp")
     for ranges in (rule.source_ports, rule.destination_ports):
         if ranges and rule.protocol not in ("tcp", "udp"):
             raise SpecError(topology.name, key, f"ports need protocol tcp or udp, not {rule.protocol}")

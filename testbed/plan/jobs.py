@@ -186,7 +186,7 @@ class Jobs:
             "ice": party.ice,
             "relay_side": "internal" if self._cast.is_inside(party.node, pool) else "external",
             "transport": party.transport,
-            "turn_transport": party.turn_transport,
+            "turn_transports": list(party.turn_transports),
             "guest": party.home is None,
         }
 

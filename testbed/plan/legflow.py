@@ -4,7 +4,7 @@ What the agents are told (the plan's jobs) comes first: a user's server, the Edg
 the relay of a conference. Only where no job tells is an address chosen here, and then the note says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
@@ -56,7 +56,7 @@ class LegFlows:
         self._parties = scenario.parties
         self._plan = plan
         self._simulator = simulator
-        self._relays = Relays(plan)
+        self._relays = Relays(plan, self._first_that_passes)
 
     def of(self, leg: Leg) -> tuple[LegFlow, ...]:
         """Return the flows that may stand for *leg*, the most likely first; raise CannotTell."""
@@ -154,6 +154,10 @@ class LegFlows:
         self._simulator.forget()
         return told.out.packet.source
 
+    def _first_that_passes(self, node: str, rungs: Sequence[Target]) -> Target:
+        """Return the first way to a relay that packets pass both ways, or the first of all where none does."""
+        return next((target for target in rungs if len(rungs) > 1 and self._passes(node, target)), rungs[0])
+
     def _passes(self, node: str, relay: Target | None) -> bool:
         """Whether packets from *node* reach a relay that runs, at one of its addresses, and its answers *node*."""
         owner = self._owner(relay.address) if relay is not None else None
@@ -196,7 +200,7 @@ class LegFlows:
 
     def _opening(self, opener: str, target: Target, *, source_port: int, both_open: bool = False) -> Opening:
         source = self._simulator.source_for(opener, target.address) or self._address(opener, seen_from=opener)
-        packet = Packet(target.protocol, source, source_port, target.address, target.port)
+        packet = Packet(target.protocol, source, source_port, target.address, target.port, payload=target.payload)
         return Opening(opener, packet, both_open)
 
     def _owner(self, address: IPv4Address) -> str | None:

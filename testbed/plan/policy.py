@@ -7,6 +7,8 @@ from typing import Literal
 from testbed.topology import Firewall, FirewallRule
 
 Protocol = Literal["tcp", "udp", "icmp"]
+Payload = Literal["", "stun", "tls"]
+"What a flow's packets carry, where a firewall may look into them."
 DEFAULT_RULE = "default"
 "Name of the final drop."
 
@@ -20,6 +22,8 @@ class Probe:
     destination: IPv4Address
     source_port: int = 0
     destination_port: int = 0
+    payload: Payload = ""
+    "Empty for a packet without any, as TCP's first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,20 @@ def decide(firewall: Firewall, *, arrives_by: str, leaves_by: str, probe: Probe)
     return Decision(False, DEFAULT_RULE)
 
 
+def refusal(firewall: Firewall, *, arrives_by: str, leaves_by: str, probe: Probe) -> str | None:
+    """Return the rule that drops a packet for what it carries, whatever connection it belongs to; None without one."""
+    entering, leaving = zone_of(firewall, arrives_by), zone_of(firewall, leaves_by)
+    for name, rule in firewall.rules.items():
+        zones = rule.from_ in ("any", entering) and rule.to in ("any", leaving)
+        if zones and rule.payload is not None and _matches(rule, probe):
+            return name
+    return None
+
+
 def _matches(rule: FirewallRule, probe: Probe) -> bool:
     return (
         rule.protocol in ("any", probe.protocol)
+        and rule.payload in (None, probe.payload)
         and (rule.source is None or probe.source in rule.source)
         and (rule.destination is None or probe.destination in rule.destination)
         and _port_in(rule.source_ports, probe.source_port)

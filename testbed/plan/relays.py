@@ -5,12 +5,12 @@ first: then the caller's media goes straight to the other's Edge. But the contro
 that work when it looks (section 8.1.1): the order says what is likely, the race of the checks what happens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from testbed.plan.model import Job, Plan
-from testbed.plan.policy import Protocol
+from testbed.plan.policy import Payload, Protocol
 
 TURN_PORT = 3478
 
@@ -22,6 +22,7 @@ class Target:
     address: IPv4Address
     port: int
     protocol: Protocol
+    payload: Payload = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +42,21 @@ class RelayedPair:
 class Relays:
     """The TURN servers that a plan's jobs are given, and who talks to whom."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, choose: Callable[[str, Sequence[Target]], Target]) -> None:
+        """*choose* tells which of its ways to a relay, in the order it tries them, a client at that node takes."""
+        self._plan, self._choose = plan, choose
         self._jobs = {job.name: job for job in plan.jobs}
 
     def given(self, job: Job) -> Target | None:
         """Return the TURN address that a client is given by its Front End, or that a server's job names."""
         relay = job.arguments.get("relay")
         if isinstance(relay, dict):
-            return Target(IPv4Address(relay["address"]), int(relay.get("udp_port", TURN_PORT)), "udp")
+            return Target(IPv4Address(relay["address"]), int(relay.get("udp_port", TURN_PORT)), "udp", "stun")
         uri = job.arguments.get("uri")
         for front_end in self._plan.jobs:
             relays, turn = front_end.arguments.get("relays"), front_end.arguments.get("relay_of") or {}
             if relays and uri in turn:
-                return _turn_address(relays[int(turn[uri])], job)
+                return self._choose(job.node, _rungs(relays[int(turn[uri])], job))
         return None
 
     def relayed(self, job: Job) -> Target | None:
@@ -94,7 +96,12 @@ class Relays:
         return next((other for other in self._plan.jobs if other.program == "mediation"), None)
 
 
-def _turn_address(relay: dict[str, str], client: Job) -> Target:
-    protocol: Protocol = client.arguments.get("turn_transport", "udp")
+def _rungs(relay: dict[str, str], client: Job) -> list[Target]:
+    """Return the ways to *relay* in the order in which *client* tries them."""
     side = "internal_address" if client.arguments.get("relay_side") == "internal" else "address"
-    return Target(IPv4Address(relay[side]), int(relay[f"{protocol}_port"]), protocol)
+    rungs = []
+    for transport in client.arguments.get("turn_transports", ("udp",)):
+        protocol: Protocol = "udp" if transport == "udp" else "tcp"
+        payload: Payload = "tls" if transport == "tls" else "stun"
+        rungs.append(Target(IPv4Address(relay[side]), int(relay[f"{protocol}_port"]), protocol, payload))
+    return rungs

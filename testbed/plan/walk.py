@@ -13,7 +13,7 @@ from typing import Final
 
 from testbed.plan.adjacency import Adjacent
 from testbed.plan.fib import Entry, Fib
-from testbed.plan.policy import Probe, Protocol, decide, zone_of
+from testbed.plan.policy import Payload, Probe, Protocol, decide, refusal, zone_of
 from testbed.topology import Firewall, Topology
 
 HOPS_LIMIT: Final = 64
@@ -41,12 +41,13 @@ class Packet:
     destination: IPv4Address
     destination_port: int
     step: Step = Step.FIRST
+    payload: Payload = ""
+    "What the flow's packets carry; those of TCP's handshake carry nothing."
 
     def answer(self) -> "Packet":
         """Return what its receiver sends back."""
-        return Packet(
-            self.protocol, self.destination, self.destination_port, self.source, self.source_port, Step.ANSWER
-        )
+        back = (self.destination, self.destination_port, self.source, self.source_port)
+        return Packet(self.protocol, *back, Step.ANSWER, self.payload)
 
     @property
     def tuple_(self) -> tuple[Protocol, IPv4Address, int, IPv4Address, int]:
@@ -207,6 +208,9 @@ class Simulator:
 
     def _filter(self, at: _Traveller, firewall: Firewall, entrance: str, entry: Entry) -> Walk | None:
         """Judge the packet by the FORWARD chain; return the walk if it is dropped."""
+        refused_by = refusal(firewall, arrives_by=entrance, leaves_by=entry.interface, probe=_probe(at.packet))
+        if refused_by is not None:
+            return at.end("DENIED_BY_RULE", rule=refused_by)
         if at.passed is not None and firewall.stateful:
             session, is_original = at.passed
             if at.packet.protocol == "tcp" and is_original and at.packet.step is Step.LATER and not session.is_answered:
@@ -241,7 +245,15 @@ def _tracks(firewall: Firewall) -> bool:
 
 
 def _probe(packet: Packet) -> Probe:
-    return Probe(packet.protocol, packet.source, packet.destination, packet.source_port, packet.destination_port)
+    has_payload = packet.protocol != "tcp" or packet.step is Step.LATER
+    return Probe(
+        packet.protocol,
+        packet.source,
+        packet.destination,
+        packet.source_port,
+        packet.destination_port,
+        packet.payload if has_payload else "",
+    )
 
 
 def _is_mirrored(firewall: Firewall, packet: Packet, entrance: str, entry: Entry) -> bool:

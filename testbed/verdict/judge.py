@@ -15,6 +15,7 @@ from testbed.verdict.deaths import judge_death
 from testbed.verdict.description import describe_leg
 from testbed.verdict.foresight import judge_prediction
 from testbed.verdict.health import judge_health
+from testbed.verdict.ladder import judge_relay_transport
 from testbed.verdict.legs import LegJudgement, judge_leg
 from testbed.verdict.principles import describe_principles
 from testbed.verdict.quality import remove_quality, write_quality
@@ -104,6 +105,8 @@ def _checks(run: Run) -> list[Check]:
     checks = []
     if scenario.relays or scenario.selected_pair or any(leg.flow == "media" for leg in scenario.legs):
         checks += [judge_relays(run, spoken), judge_pair(run, spoken)]
+    if scenario.relay_transports:
+        checks.append(judge_relay_transport(run))
     if scenario.calls:
         checks.append(judge_heard(run, spoken))
         if run.events is not None:

@@ -149,7 +149,7 @@ def test_a_client_may_reach_its_relay_over_tcp(tmp_path: Path) -> None:
     said = play(
         tmp_path,
         drop=["-s 10.1.0.2 -p udp"],
-        jobs=[front_end(), client("alice", turn_transport="tcp"), client("bob")],
+        jobs=[front_end(), client("alice", turn_transports=["tcp"]), client("bob")],
         calls=[call("alice", "sip:bob@contoso.example")],
         ends=["alice", "bob"],
     )

@@ -1,4 +1,4 @@
-"""The article's tables, figures and rules, on real packets: every row as the catalogue says, every control red."""
+"""The article's tables, figures and rules, and ours, on real packets: every row as it should be, every control red."""
 
 import re
 import shutil
@@ -31,6 +31,8 @@ def test_every_leg_is_proven_in_both_directions(slug: str, rows: Runs) -> None:
     expected = [(leg.flow, leg.from_, leg.to) for leg in SPECS[slug].scenario.legs]
     assert [(leg["flow"], leg["from"], leg["to"]) for leg in verdict["legs"]] == expected
     for leg in verdict["legs"]:
+        if leg["expected"].get("dies"):
+            continue
         links = leg["observed"]["links"]
         assert links, leg
         assert all(link["packets_forward"] and link["packets_return"] and link["first_frame"] for link in links), leg

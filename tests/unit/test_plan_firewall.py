@@ -8,7 +8,7 @@ from small_topologies import Document, topology
 
 from testbed.errors import SpecError
 from testbed.plan.firewall import iptables_text
-from testbed.plan.policy import Probe, decide
+from testbed.plan.policy import Probe, decide, refusal
 from testbed.topology import Topology
 
 SIP: Document = {"from": "inside", "to": "outside", "protocol": "tcp", "destination_ports": ["443", "5060-5061"]}
@@ -97,6 +97,22 @@ def test_a_dropping_rule_is_logged_under_its_name_first() -> None:
     ]
 
 
+NO_STUN: Document = {**SIP, "destination_ports": ["443"], "action": "drop", "payload": "stun"}
+
+
+def test_what_is_dropped_for_its_payload_goes_before_what_is_established() -> None:
+    lines = iptables_text(world({"sip": SIP, "no-stun": NO_STUN}), "fw").splitlines()
+    cookie = '-m u32 --u32 "0x0>>0x16&0x3c@0xc>>0x1a&0x3c@0x4=0x2112a442"'
+    match = f"-A FORWARD -i in -o out -p tcp -m multiport --dports 443 {cookie}"
+    first = [line for line in lines if line.startswith("-A FORWARD")][:3]
+    assert first[:2] == [
+        f"{match} -m comment --comment no-stun -j NFLOG --nflog-prefix no-stun --nflog-group 100",
+        f"{match} -m comment --comment no-stun -j DROP",
+    ]
+    assert "--ctstate INVALID" in first[2]
+    assert [line for line in lines if "no-stun" in line] == first[:2], "and nowhere else"
+
+
 def test_zones_of_several_interfaces_give_a_rule_for_each_pair() -> None:
     zones = {"inside": ["in", "more"], "outside": ["out"]}
     rules = forward_rules({"all": {"from": "inside", "to": "outside"}}, zones=zones)
@@ -130,6 +146,8 @@ def test_a_firewall_that_speaks_bgp_lets_its_neighbours_in() -> None:
         ({**SIP, "destination_ports": ["70000"]}, "no range of ports"),
         ({**SIP, "destination_ports": ["500-400"]}, "no range of ports"),
         ({**SIP, "source_ports": ["1-2"] * 8}, "at most 15 ports"),
+        ({**SIP, "payload": "stun"}, "payload needs action drop"),
+        ({**NO_STUN, "protocol": "any", "destination_ports": []}, "payload needs action drop and protocol tcp or udp"),
     ],
 )
 def test_a_rule_that_iptables_would_refuse_is_named(rule: Document, problem: str) -> None:
@@ -155,3 +173,17 @@ def test_the_policy_decides_as_the_rules_are_written() -> None:
     assert decided({"sip": {**SIP, "destination": "10.0.2.0/24"}}) == (False, "default")
     assert decided({"sip": {**SIP, "source_ports": ["1024-2047"]}}) == (False, "default")
     assert decided({"sip": {**SIP, "protocol": "udp"}}) == (False, "default")
+
+
+@pytest.mark.parametrize(
+    ("payload", "port", "rule"), [("stun", 443, "no"), ("tls", 443, None), ("", 443, None), ("stun", 5060, None)]
+)
+def test_a_payload_is_refused_where_it_can_be_seen(payload: Any, port: int, rule: str | None) -> None:
+    packet = Probe("tcp", IPv4Address("10.0.0.1"), IPv4Address("10.0.1.1"), 50000, port, payload)
+    firewall = world({"no": NO_STUN, "sip": SIP}).firewalls["fw"]
+    assert refusal(firewall, arrives_by="in", leaves_by="out", probe=packet) == rule
+    assert refusal(firewall, arrives_by="out", leaves_by="in", probe=packet) is None
+
+
+def test_a_rule_on_payload_lets_the_first_packet_of_tcp_pass() -> None:
+    assert decided({"no": NO_STUN, "sip": SIP}) == (True, "sip")

@@ -187,9 +187,9 @@ def test_everybody_who_listens_is_told_who_plays_which_tone() -> None:
 
 
 def test_the_callers_transport_is_that_of_the_party() -> None:
-    plan = plan_of("online/p2p-external", {"parties.alice.transport": "udp", "parties.alice.turn_transport": "tcp"})
+    plan = plan_of("online/p2p-external", {"parties.alice.transport": "udp", "parties.alice.turn_transports": ["tcp"]})
     assert arguments(plan, "alice")["server"]["transport"] == arguments(plan, "alice")["transport"] == "udp"
-    assert arguments(plan, "alice")["turn_transport"] == "tcp"
+    assert arguments(plan, "alice")["turn_transports"] == ["tcp"]
 
 
 def test_edges_are_given_in_turn_to_the_users_of_a_two_party_call() -> None:

@@ -264,7 +264,7 @@ def plan_of(topology: Topology, *jobs: Job) -> Plan:
 
 RELAYS = {"relays": [{"address": "198.18.1.2", "internal_address": "198.18.1.2", "udp_port": 3478, "tcp_port": 443}]}
 JOBS = (
-    job("ann", "client", "client", uri="sip:ann@o.example", turn_transport="tcp",
+    job("ann", "client", "client", uri="sip:ann@o.example", turn_transports=["tcp"],
         server={"address": "198.18.1.2", "port": 5061, "transport": "tcp"}),
     job("fe", "x", "front_end", relay_of={"sip:ann@o.example": 0}, **RELAYS),
     job("server", "server", "edge"),
