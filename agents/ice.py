@@ -1,6 +1,7 @@
 """What ICE, STUN and TURN did, read from aiortc and aioice: candidates, the selected pair, why a relay gave nothing."""
 
 import asyncio
+import contextlib
 import ssl
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -135,8 +136,7 @@ def put_two_relays_last(ice_transport: Any, *, patience_s: float) -> None:
     check = connection.check_start
 
     async def check_in_turn(pair: Any) -> None:
-        types = pair.local_candidate.type, pair.remote_candidate.type
-        if connection.ice_controlling and types == ("relay", "relay"):
+        if connection.ice_controlling and _is_of_two_relays(pair):
             connection.check_state(pair, pair.State.IN_PROGRESS)  # while it is WAITING, no other check would start
             await asyncio.sleep(patience_s)  # cancelled as soon as another pair is nominated
         await check(pair)
@@ -144,13 +144,67 @@ def put_two_relays_last(ice_transport: Any, *, patience_s: float) -> None:
     connection.check_start = check_in_turn
 
 
+def _is_of_two_relays(pair: Any) -> bool:
+    types = pair.local_candidate.type, pair.remote_candidate.type
+    return types == ("relay", "relay")
+
+
+def repeat_triggered_checks(ice_transport: Any) -> None:
+    """Have an aiortc ICE transport send a check anew when the other side's arrives on a pair whose own has no answer.
+
+    RFC 8445 section 7.3.1.4 has it so for a pair In-Progress: our check went before the other side's firewall, NAT or
+    relay was open for it, and is lost. aioice leaves the pair alone, so that ICE waits for the retransmission, 500 ms
+    at the least. Once a pair is enough; one that waits its turn (`put_two_relays_last`) has sent nothing yet, and one
+    whose first check was answered is being nominated.
+    """
+    connection = ice_transport._connection
+    take = connection.check_incoming
+    repeated: set[int] = set()
+
+    def take_and_repeat(message: Any, address: tuple[str, int], protocol: Any) -> None:
+        under_way = {id(p) for p in connection._check_list if p.state is p.State.IN_PROGRESS}
+        take(message, address, protocol)
+        for pair in connection._check_list:
+            comes_from = pair.protocol is protocol and pair.remote_addr == address
+            waits = connection.ice_controlling and (_is_of_two_relays(pair) or pair.component in connection._nominating)
+            if comes_from and id(pair) in under_way - repeated and not waits:
+                repeated.add(id(pair))
+                pair.task.cancel()
+                pair.task = None
+                connection.check_start_task(pair)
+
+    connection.check_incoming = take_and_repeat
+
+
+async def permit_peers(ice_transport: Any, *, limit_s: float) -> None:
+    """Have our relay let the other side's candidates in (RFC 8656 section 9), those that came with its offer.
+
+    Before we answer: its checks come as soon as it has our answer, and a relay drops what it has not been told of. A
+    relay that refuses or says nothing within *limit_s* is left to the checks, which ask again and tell.
+    """
+    connection = ice_transport._connection
+    relays = [p for p in connection._protocols if p.local_candidate.type == "relay"]
+    peers = {(c._network_host, c.port) for c in connection._remote_candidates}
+    asked = [asyncio.create_task(_open_relay(p.transport, peer)) for p in relays for peer in sorted(peers)]
+    if asked:
+        _, late = await asyncio.wait(asked, timeout=limit_s)
+        for task in late:
+            task.cancel()
+
+
+async def _open_relay(transport: Any, peer: tuple[str, int]) -> None:
+    """Bind a channel to *peer*, as aioice does with the first packet to it: here one that asks for no answer."""
+    indication = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.INDICATION)
+    with contextlib.suppress(stun.TransactionError, ConnectionError):
+        await transport._TurnTransport__inner_protocol.send_data(bytes(indication), peer)
+
+
 def selected_pair(ice_transport: Any) -> Message | None:
     """Return the selected pair of an aiortc ICE transport; None while there is none.
 
     The local type is that of the base (host, relay): aioice does not look at the mapped address of a check's answer, so
     a pair through a NAT is "host" here, and "srflx" or "prflx" as the other end's remote candidate. aiortc has no
-    public way to the pair: this function, `trust_relay`, `confine` and `put_two_relays_last` are the places that reach
-    into aioice.
+    public way to the pair: this module is the place that reaches into aioice.
     """
     pair = ice_transport._connection._nominated.get(1)
     if pair is None:

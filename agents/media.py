@@ -24,8 +24,10 @@ Kind = Literal["audio", "video"]
 _CODEC: Final = {"audio": "audio/PCMU", "video": "video/VP8"}
 _GATHER_LIMIT_S: Final = 2.5
 "STUN and TURN have then asked three times (after 0, 0.5 and 1.5 s)."
-_PATIENCE_S: Final = 0.8
-"Longer than a check that is sent twice takes: 500 ms to the second (RFC 8489 section 6.2.1) and a round trip."
+_PATIENCE_S: Final = 0.5
+"Longer than the checks of all other pairs take to be sent, 20 ms apart, and answered."
+_PERMIT_LIMIT_S: Final = 0.4
+"A relay that has just given an allocation answers in a round trip."
 _CLOSE_LIMIT_S: Final = 0.3
 _REPORT_POLL_S: Final = 0.1
 
@@ -97,6 +99,7 @@ class MediaSession:
         self._add(kinds)
         await self._take("offer", offer)
         await self._connection.setLocalDescription(await self._connection.createAnswer())
+        await asyncio.gather(*(ice.permit_peers(t, limit_s=_PERMIT_LIMIT_S) for t in self._ice_transports()))
         return self._local_sdp()
 
     def _open(self, bundle_policy: Any) -> None:
@@ -125,6 +128,7 @@ class MediaSession:
             for transport in self._ice_transports():
                 ice.confine(transport, address=self._address, gather_limit_s=_GATHER_LIMIT_S)
                 ice.put_two_relays_last(transport, patience_s=_PATIENCE_S)
+                ice.repeat_triggered_checks(transport)
         if self._relay is not None:
             for transport in self._ice_transports():
                 ice.trust_relay(transport, self._relay)

@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from testbed import files
-from testbed.emulation.world import World
+from testbed.emulation.world import WaitingStage, World
 from testbed.errors import RigError, TestbedError, UsageError
 from testbed.plan import make_plan
 from testbed.plan.model import Plan
@@ -153,35 +154,71 @@ def run_items(items: Sequence[Item], options: Options, on_event: OnEvent) -> Run
 
 
 async def _run_all(work: list[tuple[Item, Plan]], options: Options, on_event: OnEvent, outcome: RunOutcome) -> None:
-    places = asyncio.Semaphore(options.jobs)
+    queue = deque(Work(item, plan, _place(outcome.directory, item)) for item, plan in work)
     interrupt = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in _STOP_SIGNALS:
         loop.add_signal_handler(signal_number, interrupt.set)
-
-    async def one(item: Item, plan: Plan) -> None:
-        async with places:
-            if not interrupt.is_set():
-                place = _place(outcome.directory, item)
-                outcome.scenarios.append(await _run_one(item, plan, place, options, on_event, interrupt))
-
     try:
-        await asyncio.gather(*(one(item, plan) for item, plan in work))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(options.jobs):
+                group.create_task(_run_lane(queue, options, on_event, interrupt, outcome))
     finally:
         for signal_number in _STOP_SIGNALS:
             loop.remove_signal_handler(signal_number)
     outcome.interrupted = interrupt.is_set()
 
 
+@dataclass(slots=True)
+class Work:
+    """An item about to be run: its plan, its directory, and once started the stage that waits for it."""
+
+    item: Item
+    plan: Plan
+    place: Path
+    stage: asyncio.Task[WaitingStage] | None = None
+
+    def prepare(self) -> None:
+        """Start its stage, which imports for half a second, while there is nothing else to do."""
+        self.stage = asyncio.create_task(WaitingStage.start(self.place))
+
+    async def dismiss(self) -> None:
+        """End a stage that will get no order."""
+        if self.stage:
+            with contextlib.suppress(TestbedError, OSError):
+                await (await self.stage).dismiss()
+
+
+async def _run_lane(
+    queue: deque[Work], options: Options, on_event: OnEvent, interrupt: asyncio.Event, outcome: RunOutcome
+) -> None:
+    """Run what *queue* has, one after another; while one has its media, the next one's stage starts."""
+    next_one = queue.popleft() if queue else None
+    while next_one and not interrupt.is_set():
+        work, next_one = next_one, None
+
+        def follow(event: dict[str, Any], name: str = work.item.name) -> None:
+            nonlocal next_one
+            on_event(name, event)
+            if event.get("stage") == "media" and next_one is None and queue:
+                next_one = queue.popleft()
+                next_one.prepare()
+
+        outcome.scenarios.append(await _run_one(work, options, follow, interrupt))
+        next_one = next_one or (queue.popleft() if queue else None)
+    if next_one:
+        await next_one.dismiss()
+
+
 async def _run_one(
-    item: Item, plan: Plan, place: Path, options: Options, on_event: OnEvent, interrupt: asyncio.Event
+    work: Work, options: Options, on_event: Callable[[dict[str, Any]], None], interrupt: asyncio.Event
 ) -> ScenarioOutcome:
     began_ns = time.monotonic_ns()
+    item, plan, place = work.item, work.plan, work.place
     fault = ""
     try:
-        async with World.start(
-            plan, directory=place, backend=options.backend, on_event=lambda event: on_event(item.name, event)
-        ) as world:
+        stage = await work.stage if work.stage else None
+        async with World.start(plan, directory=place, backend=options.backend, on_event=on_event, stage=stage) as world:
             await _until_finished(world, interrupt)
     except (TestbedError, OSError) as error:
         fault = str(error)
@@ -191,7 +228,7 @@ async def _run_one(
         verdict = await asyncio.to_thread(_judge, item, plan, place, options, fault)
     except OSError as error:
         verdict = {"verdict": "ERROR", "reason": f"{fault or 'the results could not be written'}: {error}"}
-    on_event(item.name, {"type": "verdict", "verdict": verdict["verdict"], "reason": verdict["reason"]})
+    on_event({"type": "verdict", "verdict": verdict["verdict"], "reason": verdict["reason"]})
     return ScenarioOutcome(
         name=item.name,
         scenario=item.spec.scenario.id,

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from testbed.emulation import mounts
+from testbed.emulation.agents import Forkserver
 from testbed.emulation.evidence import Journal
 from testbed.emulation.lifeline import Lifeline
 from testbed.emulation.orphans import reap_orphans
+from testbed.emulation.scenario import Play
 from testbed.errors import TestbedError
 from testbed.plan.model import Plan
 
@@ -50,11 +52,7 @@ def _claim_pipes() -> tuple[int, int]:
 
 
 async def _play(plan: Plan, order: dict[str, Any], lifeline: Lifeline, journal: Journal) -> NoReturn:
-    from testbed.emulation.agents import Forkserver
-
-    forkserver = await Forkserver.start() if plan.jobs else None  # imports for long: it begins before we do
-    from testbed.emulation.scenario import Play
-
+    forkserver = await Forkserver.start() if plan.jobs else None  # imports for long
     play = Play(plan, Path(order["directory"]), order["backend"], journal, forkserver)
     loop = asyncio.get_running_loop()
 

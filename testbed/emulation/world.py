@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from testbed.emulation import tools
 from testbed.emulation.commands import read_last_line
@@ -21,7 +21,7 @@ from testbed.emulation.tools import check_namespaces
 from testbed.errors import RigError
 from testbed.plan.model import Plan
 
-__all__ = ["World", "check_namespaces", "stage_command", "world_environment"]
+__all__ = ["WaitingStage", "World", "check_namespaces", "stage_command", "world_environment"]
 
 LOG_FILE: Final = "world.log"
 _NEEDED: Final = ("unshare", "nsenter", "iptables-restore", "iptables-save", "conntrack", "bird", "turnserver")
@@ -59,6 +59,45 @@ def order_line(plan: Plan, directory: Path, backend: str, **more: Any) -> bytes:
     return json.dumps(order).encode() + b"\n"
 
 
+class WaitingStage:
+    """A world's first process, which waits for its order: what it imports by then nobody has to wait for."""
+
+    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+        self.process = process
+        self.directory = directory
+
+    @classmethod
+    async def start(cls, directory: Path) -> Self:
+        """Start one for a world that leaves its files in *directory*, which exists.
+
+        Raises MissingTool if this machine cannot have worlds.
+        """
+        tools.check_tools(_NEEDED)
+        await asyncio.to_thread(_check_namespaces_once)
+        with (directory / LOG_FILE).open("wb") as errors:
+            # A session of its own, so that Ctrl-C on the terminal reaches the conductor only.
+            process = await asyncio.create_subprocess_exec(
+                *stage_command(), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
+                env=world_environment(), start_new_session=True, limit=_LONGEST_LINE_BYTES,
+            )  # fmt: skip
+        return cls(process, directory)
+
+    async def dismiss(self) -> None:
+        """End it without an order."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        await _wait_or_kill(self.process)
+
+
+async def _wait_or_kill(process: asyncio.subprocess.Process) -> None:
+    try:
+        async with asyncio.timeout(_KILL_LIMIT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
 class World:
     """A world at work. Make it with `World.start`."""
 
@@ -73,23 +112,23 @@ class World:
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, plan: Plan, *, directory: Path, backend: Literal["auto", "wire", "netem"] = "auto", on_event: OnEvent
+        cls,
+        plan: Plan,
+        *,
+        directory: Path,
+        backend: Literal["auto", "wire", "netem"] = "auto",
+        on_event: OnEvent,
+        stage: WaitingStage | None = None,
     ) -> "AsyncIterator[World]":
         """Start a world that plays *plan* and leaves its files in *directory*, which exists.
 
         *on_event* is called with each line it says (docs/seams.md, "World"). Nothing of the world is left after this.
+        *stage* was started for this directory before; if it has died since, or there is none, a new one is started.
         Raises MissingTool if this machine cannot have worlds.
         """
-        tools.check_tools(_NEEDED)
-        await asyncio.to_thread(_check_namespaces_once)
-        log = directory / LOG_FILE
-        with log.open("wb") as errors:
-            # A session of its own, so that Ctrl-C on the terminal reaches the conductor only.
-            process = await asyncio.create_subprocess_exec(
-                *stage_command(), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
-                env=world_environment(), start_new_session=True, limit=_LONGEST_LINE_BYTES,
-            )  # fmt: skip
-        world = cls(process, log, on_event)
+        if stage is None or stage.process.returncode is not None:
+            stage = await WaitingStage.start(directory)
+        world = cls(stage.process, directory / LOG_FILE, on_event)
         try:
             world._write(order_line(plan, directory, backend))
             yield world
@@ -139,11 +178,6 @@ class World:
                     async with asyncio.timeout(_STOP_LIMIT_S):
                         await self._process.wait()
             self._process.stdin.close()
-            try:
-                async with asyncio.timeout(_KILL_LIMIT_S):
-                    await self._process.wait()
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+            await _wait_or_kill(self._process)
         with contextlib.suppress(asyncio.CancelledError):
             await self._following

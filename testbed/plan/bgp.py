@@ -59,6 +59,8 @@ class Peering:
     "Whether other nodes stand between, such as a firewall."
     alive: bool
     "Whether it can come up: the session, its cables, and tcp port 179 through the firewalls between."
+    passive: bool
+    "Whether it waits for the peer to open the connection."
 
 
 def router_ids(topology: Topology) -> dict[str, IPv4Address]:
@@ -88,6 +90,7 @@ def _peering(topology: Topology, adjacency: Adjacency, name: str, session: BgpSe
     way = adjacency.path(*session.ends)
     if not way:
         raise SpecError(topology.name, f"sessions.{name}", f"no way over links from {node} to {peer}")
+    opener = _opener(topology, adjacency, session)
     addresses = {session.ends[0]: way[0].address.ip, session.ends[1]: way[-1].peer_address.ip}
     return Peering(
         session=name,
@@ -97,12 +100,17 @@ def _peering(topology: Topology, adjacency: Adjacency, name: str, session: BgpSe
         peer_address=addresses[peer],
         external=topology.bgp[node].asn != topology.bgp[peer].asn,
         multihop=len(way) > 1,
-        alive=session.up and all(hop.up for hop in way) and _is_permitted(topology, adjacency, session),
+        alive=session.up and all(hop.up for hop in way) and opener is not None,
+        passive=opener == peer,
     )
 
 
-def _is_permitted(topology: Topology, adjacency: Adjacency, session: BgpSession) -> bool:
-    """Whether one of the two ends can open the TCP connection through every firewall between them."""
+def _opener(topology: Topology, adjacency: Adjacency, session: BgpSession) -> str | None:
+    """Return the end that opens the TCP connection: the first that can through every firewall between; None if none.
+
+    Where both try at once, as speakers that start together do, the connections collide (RFC 4271 section 6.8), and it
+    takes another second until one stands.
+    """
     way = adjacency.path(*session.ends)
     here, there = way[0].address.ip, way[-1].peer_address.ip
     out = Probe("tcp", here, there, source_port=49152, destination_port=BGP_PORT)
@@ -112,9 +120,11 @@ def _is_permitted(topology: Topology, adjacency: Adjacency, session: BgpSession)
         for before, after in pairwise(way)
         if before.peer in topology.firewalls
     ]
-    return all(decide(f, arrives_by=a, leaves_by=b, probe=out).accepted for f, a, b in firewalls) or all(
-        decide(f, arrives_by=b, leaves_by=a, probe=back).accepted for f, a, b in firewalls
-    )
+    if all(decide(f, arrives_by=a, leaves_by=b, probe=out).accepted for f, a, b in firewalls):
+        return session.ends[0]
+    if all(decide(f, arrives_by=b, leaves_by=a, probe=back).accepted for f, a, b in firewalls):
+        return session.ends[1]
+    return None
 
 
 def active_static_routes(topology: Topology, adjacency: Adjacency, node: str) -> dict[IPv4Network, str]:

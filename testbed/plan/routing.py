@@ -75,6 +75,8 @@ def _session(topology: Topology, node: str, peering: Peering) -> Iterator[str]:
     yield f"  local {peering.address} as {topology.bgp[node].asn};"
     yield f"  neighbor {peering.peer_address} as {topology.bgp[peering.peer].asn};"
     yield f"  multihop {_MULTIHOP_TTL};" if peering.multihop else "  direct;"
+    if peering.passive:
+        yield "  passive yes;"
     for timer in _TIMERS:
         yield f"  {timer};"
     yield "  ipv4 {"
