@@ -1,6 +1,8 @@
 """BGP in a world: a BIRD in every speaker, and the wait until the routes that the plan names are in the kernel."""
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from testbed.plan.model import RouteFact
 
 _DIRECTORY: Final = Path("/run/bird")
 _SHOWN: Final = 4
+_NUDGE_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,13 @@ class Convergence:
     async def wait(self, *, limit_s: float) -> None:
         """Return once all facts are true; raise RigError with those that are not after *limit_s*."""
         loop = asyncio.get_running_loop()
-        for node, socket in self._news.items():
-            loop.add_reader(socket.fileno(), self._note, node)
+        for node, news in self._news.items():
+            loop.add_reader(news.fileno(), self._note, node)
         try:
             async with asyncio.timeout(limit_s):
                 while self.missing():
                     self._changed.clear()
-                    await self._changed.wait()
+                    await self._news_or_nudge()
         except TimeoutError:
             missing = self.missing()
             if missing:
@@ -86,11 +89,26 @@ class Convergence:
                 shown = "; ".join(missing[:_SHOWN])
                 raise RigError(f"routing has not converged after {limit_s:g} s: {shown}{others}") from None
         finally:
-            for socket in self._news.values():
-                loop.remove_reader(socket.fileno())
-                socket.close()
-            for socket in self._readers.values():
-                socket.close()
+            for news in self._news.values():
+                loop.remove_reader(news.fileno())
+                news.close()
+            for reader in self._readers.values():
+                reader.close()
+
+    async def _news_or_nudge(self) -> None:
+        """Wait for a change of a table; wake the BIRDs up whenever there has been none for a while.
+
+        A BIRD that has just brought a session up may have nothing wake it but its next timer, up to a second later,
+        before it sends its first UPDATE there (seen with 2.0.12). A visitor at its control socket wakes it, too.
+        """
+        try:
+            async with asyncio.timeout(_NUDGE_S):
+                await self._changed.wait()
+        except TimeoutError:
+            for path in _DIRECTORY.glob("*.ctl"):
+                with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visit:
+                    visit.setblocking(False)
+                    visit.connect(str(path))
 
     def _note(self, node: str) -> None:
         self._news[node].forget_news()

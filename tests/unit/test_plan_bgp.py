@@ -6,7 +6,8 @@ import pytest
 from small_topologies import ANYWHERE, Document, neighbour_at, route_at, speakers, told_by_origin
 
 from testbed.errors import SpecError
-from testbed.plan.bgp import converge
+from testbed.plan.adjacency import Adjacency
+from testbed.plan.bgp import converge, peerings
 from testbed.topology import Topology
 
 DIAMOND = [("origin", "left"), ("origin", "right"), ("left", "ours"), ("right", "ours")]
@@ -169,6 +170,16 @@ def test_a_firewall_that_refuses_bgp_keeps_the_session_down(rules: Document) -> 
 def test_one_side_that_may_connect_is_enough_for_a_session() -> None:
     inbound: Document = {"bgp": {**BGP_RULE["bgp"], "from": "outside", "to": "inside"}}
     assert neighbour_at("core", across_a_firewall(inbound, TO_EDGE)) == "fw"
+
+
+@pytest.mark.parametrize(("zones", "opener"), [(("inside", "outside"), "core"), (("outside", "inside"), "edge")])
+def test_the_end_that_the_firewall_lets_through_opens_the_session(zones: tuple[str, str], opener: str) -> None:
+    source, destination = zones
+    rules: Document = {"bgp": {**BGP_RULE["bgp"], "from": source, "to": destination}}
+    topology = across_a_firewall(rules, TO_EDGE)
+    found = peerings(topology, Adjacency(topology))
+    ends = {node: peering for node in ("edge", "core") for peering in found[node] if peering.session == "edge-core"}
+    assert [node for node, peering in ends.items() if not peering.passive] == [opener]
 
 
 def test_policies_that_chase_each_other_are_an_error() -> None:

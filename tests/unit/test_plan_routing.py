@@ -35,6 +35,13 @@ def test_a_session_runs_between_the_addresses_of_its_cable() -> None:
     assert "direct;" in lines
 
 
+def test_one_end_opens_the_connection_and_the_other_waits_for_it() -> None:
+    waits = {
+        node: "passive yes;" in session(pair(), node, peer) for node, peer in (("origin", "ours"), ("ours", "origin"))
+    }
+    assert waits == {"origin": False, "ours": True}
+
+
 def test_a_session_that_is_down_is_disabled() -> None:
     assert "disabled;" in session(pair(sessions={"origin-ours": {"up": False}}), "ours", "origin")
     assert "disabled;" not in session(pair(), "ours", "origin")
