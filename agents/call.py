@@ -11,7 +11,7 @@ from agents.ice import RelayError
 from agents.media import MediaFailed
 from agents.process import Message, Say, one_line
 from agents.sip.call import Dialog, IncomingCall
-from agents.sip.errors import SipFailure, SipTimeout, TransportFailure
+from agents.sip.errors import CertificateRefused, SipFailure, SipTimeout, TransportFailure
 from agents.tone import Listener
 
 UNFORESEEN: Final = "failed"
@@ -60,6 +60,8 @@ def cause_of(error: BaseException) -> str:
             return str(error.status)
         case SipTimeout() | TimeoutError():
             return "timeout"
+        case CertificateRefused():
+            return "certificate-refused"
         case TransportFailure():
             return "unreachable"
         case MediaFailed() | RelayError():

@@ -13,7 +13,8 @@ from agents.plain import PlainSession
 from agents.process import Commands, Message, Say, one_line
 from agents.relaying import RelayAccess, Side
 from agents.sip.errors import SipError
-from agents.sip.hop import Hop, TransportName
+from agents.sip.hop import Hop, TransportName, transport_name
+from agents.sip.tls import Credentials
 from agents.sip.ua import IncomingCall, UserAgent
 
 _FAREWELL_LIMIT_S: Final = 0.4
@@ -33,9 +34,9 @@ class Settings:
     relay_side: Side
     turn_transports: tuple[TurnTransport, ...]
     "To the relay, in the order in which they are tried."
-    trusts: str | None
-    "Certificate (PEM) of the authority that servers' certificates must be from."
     transport: TransportName
+    tls: Credentials | None
+    "Whom to trust where a transport is tls."
     sip_t1_ns: int
     setup_limit_s: float
     tone_hz: int
@@ -58,8 +59,8 @@ class Settings:
                 uses_relay=job.get("relay") is not None,
                 relay_side=job.get("relay_side", "external"),
                 turn_transports=tuple(job.get("turn_transports") or ("udp",)),
-                trusts=job.get("trusts"),
-                transport=job.get("transport", "tcp"),
+                transport=transport_name(job.get("transport", "tcp")),
+                tls=Credentials.from_json(job.get("tls")),
                 sip_t1_ns=int(job.get("sip_t1_ns", 500_000_000)),
                 setup_limit_s=int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9,
                 tone_hz=int(job["tone_hz"]),
@@ -86,6 +87,7 @@ class Client:
             username="" if settings.is_guest else settings.uri.removeprefix("sip:").partition("@")[0],
             password=settings.password,
             t1_ns=settings.sip_t1_ns,
+            tls=settings.tls,
         )
         self._agent.on_invite = self._take_call
         self._relay = RelayAccess(
@@ -93,7 +95,7 @@ class Client:
             transports=settings.turn_transports,
             side=settings.relay_side,
             say=say,
-            trusts=settings.trusts,
+            trusts=settings.tls.authority if settings.tls else None,
         )
         self._registration_ms: float | None = None
         self._calls: list[Call] = []

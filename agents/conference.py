@@ -16,6 +16,7 @@ from agents.pace import FrameClock, LoopLag
 from agents.process import Commands, Message, Say
 from agents.relaying import own_turn_server
 from agents.sip.hop import Hop, Listen
+from agents.sip.tls import Credentials
 from agents.sip.ua import IncomingCall, UserAgent
 from agents.tracks import picture
 
@@ -70,6 +71,7 @@ class Conference:
             local_address=address,
             server=front_end,
             listen=listen,
+            tls=Credentials.from_json(job.get("tls")),
             t1_ns=int(job.get("sip_t1_ns", 500_000_000)),
         )
         self._agent.on_invite = self._admit

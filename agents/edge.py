@@ -28,6 +28,7 @@ from agents.sip.hop import Hop, Listen
 from agents.sip.proxy import Proxy, Target
 from agents.sip.proxying import Refusal
 from agents.sip.stack import ServerTransaction, Stack
+from agents.sip.tls import Credentials
 from agents.sip.transaction import Timing
 from agents.sip.transport import Flow, Network, SocketNetwork
 
@@ -203,7 +204,7 @@ class AccessEdge:
         self._has_two_sides = self._inside not in ("", str(job["external_address"]))
         self._listens = [Listen.from_json(listen) for listen in access["listen"]]
         self._stack = Stack(
-            network or SocketNetwork.for_server(self._listens),
+            network or SocketNetwork.for_server(self._listens, Credentials.from_json(job.get("tls"))),
             timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))),
         )
         self._proxy = Proxy(self._stack, self._route, listens=self._listens)

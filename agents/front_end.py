@@ -28,6 +28,7 @@ from agents.sip.proxying import Refusal
 from agents.sip.registrar import Binding, Registrar, RegistrationRefused
 from agents.sip.relay import CONTENT_TYPE, SERVICE_USER, Relay, make_credentials
 from agents.sip.stack import ServerTransaction, Stack
+from agents.sip.tls import Credentials
 from agents.sip.transaction import Timing
 from agents.sip.transport import Flow, Network, SocketNetwork
 
@@ -86,7 +87,7 @@ class FrontEnd:
         self._authenticators = {domain: Authenticator(domain, algorithms) for domain in self._domains}
         self._registrar: Registrar[Flow] = Registrar()
         self._stack = Stack(
-            network or SocketNetwork.for_server(self._listens),
+            network or SocketNetwork.for_server(self._listens, Credentials.from_json(job.get("tls"))),
             timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))),
         )
         self._proxy = Proxy(self._stack, self._route, listens=self._listens)

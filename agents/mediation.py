@@ -18,6 +18,7 @@ from agents.process import Commands, Message, Say
 from agents.relaying import own_turn_server
 from agents.sip.errors import SipFailure
 from agents.sip.hop import Hop, Listen
+from agents.sip.tls import Credentials
 from agents.sip.ua import Dialog, IncomingCall, UserAgent
 
 _SECURE_PROFILE: Final = "UDP/TLS/RTP/SAVPF"
@@ -185,6 +186,7 @@ class Mediation:
             local_address=self.address,
             server=Hop.from_json(job["front_end"]) if job.get("front_end") else None,
             listen=listen,
+            tls=Credentials.from_json(job.get("tls")),
             t1_ns=t1_ns,
         )
         self._gateway_agent = UserAgent(

@@ -81,6 +81,8 @@ class Node(Table):
     "net.ipv4.ip_local_port_range: the source ports of this node's clients."
     stopped: bool = False
     "Whether its programs are not started: the machine answers pings and nothing else."
+    certificate: Literal["valid", "expired", "other-name", "other-authority"] = "valid"
+    "What its programs show where they serve TLS: the right certificate, or one with a fault."
 
 
 class Link(Table):
@@ -184,8 +186,10 @@ class Pool(Table):
     Nodes of role edge run coturn (A/V Edge) and, where `access_edge` is true, an Access Edge too."""
     access_edge: bool = False
     "Whether clients outside reach the Front End through the Edge's SIP proxy (Access Edge) instead of directly."
-    trunk: Literal["udp", "tcp"] = "tcp"
+    trunk: Literal["udp", "tcp", "tls"] = "tcp"
     "What other pools' signaling comes by."
+    servers: Literal["tcp", "tls"] = "tcp"
+    "What the pool's own servers signal to each other by."
     relay_ports: PortRange = "50000-59999"
 
 

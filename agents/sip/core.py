@@ -7,7 +7,7 @@ from sipmessage import URI, Address, Request, Response
 
 from agents.sip.digest import answer_challenge
 from agents.sip.errors import SipFailure, TransportFailure
-from agents.sip.hop import DEFAULT_PORT, Hop, TransportName, transport_name
+from agents.sip.hop import Hop, TransportName, default_port, transport_name
 from agents.sip.message import copy_request, make_request, new_call_id, new_tag, tag_of
 from agents.sip.stack import Stack
 from agents.sip.transport import Flow
@@ -24,9 +24,10 @@ def hop_of(uri: URI, default: TransportName) -> Hop:
     """Return where a URI points to; raise TransportFailure for a name, as nothing here asks DNS."""
     if not _IPV4.fullmatch(uri.host):
         raise TransportFailure(f"{uri} names no IPv4 address, and no server or route leads there")
-    transport = uri.parameters.get("transport")
+    told = uri.parameters.get("transport")
     try:
-        return Hop(uri.host, uri.port or DEFAULT_PORT, transport_name(transport) if transport else default)
+        transport = transport_name(told) if told else default
+        return Hop(uri.host, uri.port or default_port(transport), transport)
     except ValueError as problem:
         raise TransportFailure(f"{uri}: {problem}") from None
 

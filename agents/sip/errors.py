@@ -5,6 +5,7 @@ SipError
 ├── SipFailure         the other side answered with a final response of 300 or more
 ├── SipTimeout         no final response came in time
 └── TransportFailure   the message could not be sent: refused, unreachable, connection lost
+    └── CertificateRefused   the server's certificate is not to be trusted, or is somebody else's
 """
 
 
@@ -30,3 +31,7 @@ class SipTimeout(SipError):
 
 class TransportFailure(SipError):
     """The message could not be sent; never raised for loss, which nobody can see."""
+
+
+class CertificateRefused(TransportFailure):
+    """A TLS server's certificate did not stand the check of RFC 5922: its chain, its dates or its names."""

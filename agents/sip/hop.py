@@ -4,17 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, cast
 
-TransportName = Literal["udp", "tcp"]
+TransportName = Literal["udp", "tcp", "tls"]
 
 DEFAULT_PORT = 5060
+DEFAULT_TLS_PORT = 5061
 
 
 def transport_name(text: object) -> TransportName:
-    """Turn "UDP" or "tcp" into the name used here; raise ValueError for any other transport."""
+    """Turn "UDP" or "tls" into the name used here; raise ValueError for any other transport."""
     name = str(text).lower()
-    if name not in ("udp", "tcp"):
-        raise ValueError(f"transport must be udp or tcp, not {text!r}")
+    if name not in ("udp", "tcp", "tls"):
+        raise ValueError(f"transport must be udp, tcp or tls, not {text!r}")
     return cast(TransportName, name)
+
+
+def default_port(transport: TransportName) -> int:
+    """Return the port of a URI that names none (RFC 3261 section 19.1.2)."""
+    return DEFAULT_TLS_PORT if transport == "tls" else DEFAULT_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +31,19 @@ class Hop:
     "IPv4 address."
     port: int = DEFAULT_PORT
     transport: TransportName = "udp"
+    name: str = ""
+    "SIP domain or host name that the certificate of a TLS server must hold (RFC 5922)."
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read `{"address", "port", "transport"}` as agents' jobs write it; raise ValueError where it is not that."""
+        """Read `{"address", "port", "transport", "name"?}` of agents' jobs; raise ValueError where it is not that."""
+        transport = transport_name(document.get("transport", "udp"))
         try:
             return cls(
                 str(document["address"]),
-                int(document.get("port", DEFAULT_PORT)),
-                transport_name(document.get("transport", "udp")),
+                int(document.get("port", default_port(transport))),
+                transport,
+                str(document.get("name", "")),
             )
         except KeyError as missing:
             raise ValueError(f"a hop needs the key {missing}, which {dict(document)} lacks") from None
@@ -54,8 +64,9 @@ class Listen:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read `{"transport", "port", "address"?}` of an agent's job; raise ValueError where it is not that."""
+        transport = transport_name(document.get("transport", "udp"))
         return cls(
-            transport_name(document.get("transport", "udp")),
-            int(document.get("port", DEFAULT_PORT)),
+            transport,
+            int(document.get("port", default_port(transport))),
             str(document.get("address", "0.0.0.0")),
         )

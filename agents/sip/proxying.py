@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sipmessage import URI, Address, Request
 
-from agents.sip.hop import DEFAULT_PORT, TransportName, transport_name
+from agents.sip.hop import TransportName, default_port, transport_name
 from agents.sip.message import MAX_FORWARDS, copy_request, pop, push
 from agents.sip.transport import Endpoint, Flow
 
@@ -110,4 +110,5 @@ def passed_on(request: Request, *, record: tuple[str, ...]) -> Request:
 
 def endpoint_of(uri: URI) -> Endpoint:
     """Return host and port that a URI names."""
-    return uri.host, uri.port or DEFAULT_PORT
+    is_tls = (uri.parameters.get("transport") or "").lower() == "tls"
+    return uri.host, uri.port or default_port("tls" if is_tls else "tcp")

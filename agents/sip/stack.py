@@ -11,7 +11,7 @@ from typing import Any
 from sipmessage import Request, Response
 
 from agents.sip.errors import MalformedMessage, SipTimeout, TransportFailure
-from agents.sip.hop import DEFAULT_PORT, Hop, Listen
+from agents.sip.hop import Hop, Listen, default_port
 from agents.sip.message import (
     SipMessage,
     copy_request,
@@ -214,7 +214,7 @@ class Stack:
     async def send_with_via(self, request: Request, flow: Flow) -> ClientTransaction:
         """Send *request*, whose Via is already there, in a transaction of its own. Raises TransportFailure."""
         kind = Kind.INVITE_CLIENT if request.method == "INVITE" else Kind.NON_INVITE_CLIENT
-        core = Transaction(kind, request, reliable=flow.transport == "tcp", timing=self.timing, now_ns=self.now_ns)
+        core = Transaction(kind, request, reliable=flow.transport != "udp", timing=self.timing, now_ns=self.now_ns)
         handle = ClientTransaction(self, core, flow)
         flow.send(encode(request))
         self._cores[client_key(request)] = (core, handle)
@@ -257,7 +257,7 @@ class Stack:
 
     def _begin(self, key: TransactionKey, request: Request, flow: Flow) -> None:
         kind = Kind.INVITE_SERVER if request.method == "INVITE" else Kind.NON_INVITE_SERVER
-        core = Transaction(kind, request, reliable=flow.transport == "tcp", timing=self.timing, now_ns=self.now_ns)
+        core = Transaction(kind, request, reliable=flow.transport != "udp", timing=self.timing, now_ns=self.now_ns)
         handle = ServerTransaction(self, core, flow)
         self._cores[key] = (core, handle)
         if request.method == "CANCEL":
@@ -300,7 +300,7 @@ class Stack:
         try:
             handle.flow.send(encode(message))
         except TransportFailure:
-            if isinstance(handle, ServerTransaction) and handle.flow.transport == "tcp":
+            if isinstance(handle, ServerTransaction) and handle.flow.transport != "udp":
                 self.spawn(self._reconnect(handle, message))
             else:
                 self._step(key, Event.TRANSPORT_ERROR, None)
@@ -310,7 +310,8 @@ class Stack:
         via = top_via(message)
         address = via.parameters.get("received") or via.host
         try:
-            handle.flow = await self.flow_to(Hop(address, via.port or DEFAULT_PORT, "tcp"))
+            transport = handle.flow.transport
+            handle.flow = await self.flow_to(Hop(address, via.port or default_port(transport), transport))
             handle.flow.send(encode(message))
         except TransportFailure:
             if (key := server_key(handle.request)) in self._cores:

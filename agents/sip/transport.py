@@ -1,7 +1,7 @@
-"""UDP and TCP for SIP, on asyncio: the only module of this package that touches sockets.
+"""UDP, TCP and TLS for SIP, on asyncio: the only module of this package that touches sockets.
 
-A `Flow` is what a message came over or goes out on: for UDP the local socket and the remote address, for TCP the
-connection. Answers go back over the flow of their request, and a server reaches a registered client over the flow
+A `Flow` is what a message came over or goes out on: for UDP the local socket and the remote address, for TCP and TLS
+the connection. Answers go back over the flow of their request, and a server reaches a registered client over the flow
 of its registration (RFC 5626), because firewalls let nothing else through. A server on "0.0.0.0" has one UDP socket
 for each of its addresses, so that an answer leaves from the address the request was sent to, whatever the routing
 table prefers.
@@ -15,9 +15,10 @@ from typing import Any, Protocol, cast
 
 import ifaddr
 
-from agents.sip.errors import MalformedMessage, TransportFailure
+from agents.sip.errors import CertificateRefused, MalformedMessage, TransportFailure
 from agents.sip.framing import StreamFramer
 from agents.sip.hop import Hop, Listen, TransportName
+from agents.sip.tls import Credentials, check_identity, refusal_of
 
 ANY_ADDRESS = "0.0.0.0"
 Endpoint = tuple[str, int]
@@ -109,12 +110,11 @@ class _UdpEndpoint(asyncio.DatagramProtocol):
         """An ICMP error: it does not say which message it is about, so the timers find out."""
 
 
-class TcpFlow(asyncio.Protocol):
-    """A TCP connection."""
+class StreamFlow(asyncio.Protocol):
+    """A TCP connection, plain or with TLS."""
 
-    transport: TransportName = "tcp"
-
-    def __init__(self, network: "SocketNetwork") -> None:
+    def __init__(self, network: "SocketNetwork", transport: TransportName) -> None:
+        self.transport: TransportName = transport
         self._network = network
         self._framer = StreamFramer()
         self.local: Endpoint = ("", 0)
@@ -151,6 +151,10 @@ class TcpFlow(asyncio.Protocol):
             raise TransportFailure(f"the connection to {self.remote[0]}:{self.remote[1]} is closed")
         self._socket.write(data)
 
+    def check_certificate(self, name: str) -> None:
+        """Raise CertificateRefused unless the other end, which we connected to by TLS, is *name*."""
+        check_identity(self._socket.get_extra_info("peercert"), name)
+
     def abort(self) -> None:
         """Close at once."""
         self._socket.abort()
@@ -159,32 +163,34 @@ class TcpFlow(asyncio.Protocol):
 class SocketNetwork:
     """The sockets of one SIP element."""
 
-    def __init__(self, *, local_address: str = ANY_ADDRESS) -> None:
+    def __init__(self, *, local_address: str = ANY_ADDRESS, tls: Credentials | None = None) -> None:
         self.on_message: Callable[[bytes, Flow], None] = lambda data, flow: None
         self.on_lost: Callable[[Flow], None] = lambda flow: None
         self._local_address = local_address
+        self._tls = tls
         self._udp: dict[str, _UdpEndpoint] = {}
         "The socket to send from, by local address: the first that was bound there."
         self._udp_sockets: list[_UdpEndpoint] = []
-        self._connections: dict[Endpoint, TcpFlow] = {}
+        self._connections: dict[tuple[TransportName, Endpoint], StreamFlow] = {}
         self._servers: list[asyncio.Server] = []
-        self._tcp_port: int | None = None
-        self._connecting: dict[Endpoint, asyncio.Lock] = {}
+        self._stream_ports: dict[TransportName, list[int]] = {}
+        "Where connections are awaited."
+        self._connecting: dict[tuple[TransportName, Endpoint], asyncio.Lock] = {}
 
     @classmethod
-    def for_server(cls, listens: Sequence[Listen]) -> "SocketNetwork":
+    def for_server(cls, listens: Sequence[Listen], tls: Credentials | None = None) -> "SocketNetwork":
         """Return the network of a server: one that listens at a single address sends from there too."""
         addresses = {listen.address for listen in listens}
-        return cls(local_address=addresses.pop() if len(addresses) == 1 else ANY_ADDRESS)
+        return cls(local_address=addresses.pop() if len(addresses) == 1 else ANY_ADDRESS, tls=tls)
 
     async def listen(self, listen: Listen) -> None:
-        """Await messages on a port. Raises TransportFailure if it is taken."""
+        """Await messages on a port. Raises TransportFailure if it is taken, ValueError for TLS and no certificate."""
         try:
             if listen.transport == "udp":
                 for address in local_addresses() if listen.address == ANY_ADDRESS else [listen.address]:
                     await self._bind_udp(address, listen.port)
             else:
-                await self._bind_tcp(listen)
+                await self._bind_stream(listen)
         except OSError as problem:
             where = f"{listen.transport} {listen.address}:{listen.port}"
             raise TransportFailure(f"cannot listen on {where}: {problem.strerror or problem}") from None
@@ -196,23 +202,30 @@ class SocketNetwork:
         self._udp_sockets.append(endpoint)
         return endpoint
 
-    async def _bind_tcp(self, listen: Listen) -> None:
+    async def _bind_stream(self, listen: Listen) -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: TcpFlow(self), listen.address, listen.port, reuse_address=True)
+        context = self._credentials().server_context() if listen.transport == "tls" else None
+        server = await loop.create_server(
+            lambda: StreamFlow(self, listen.transport), listen.address, listen.port, reuse_address=True, ssl=context
+        )
         self._servers.append(server)
-        if self._tcp_port is None:
-            self._tcp_port = server.sockets[0].getsockname()[1]
+        self._stream_ports.setdefault(listen.transport, []).append(server.sockets[0].getsockname()[1])
+
+    def _credentials(self) -> Credentials:
+        if self._tls is None:
+            raise TransportFailure("TLS needs credentials, and there are none")
+        return self._tls
 
     async def flow_to(self, hop: Hop) -> Flow:
         """Return a way to *hop*, connecting if need be. Raises TransportFailure."""
         if hop.transport == "udp":
             return await self._udp_flow(hop)
-        remote = (hop.address, hop.port)
+        key = hop.transport, (hop.address, hop.port)
         # Two requests at once to a new hop must share one connection.
-        async with self._connecting.setdefault(remote, asyncio.Lock()):
-            if (connection := self._connections.get(remote)) is not None and connection.is_open:
+        async with self._connecting.setdefault(key, asyncio.Lock()):
+            if (connection := self._connections.get(key)) is not None and connection.is_open:
                 return connection
-            return await self._connect(remote)
+            return await self._connect(hop)
 
     async def _udp_flow(self, hop: Hop) -> Flow:
         local = address_facing(hop.address)
@@ -226,36 +239,52 @@ class SocketNetwork:
                 raise TransportFailure(f"no UDP socket towards {hop}: {problem.strerror or problem}") from None
         return UdpFlow(endpoint, (hop.address, hop.port))
 
-    async def _connect(self, remote: Endpoint) -> TcpFlow:
+    async def _connect(self, hop: Hop) -> StreamFlow:
         source = None if self._local_address == ANY_ADDRESS else (self._local_address, 0)
+        where = f"{hop.address}:{hop.port}"
+        is_tls = hop.transport == "tls"
+        context = self._credentials().client_context() if is_tls else None
         loop = asyncio.get_running_loop()
         try:
-            _, flow = await loop.create_connection(lambda: TcpFlow(self), *remote, local_addr=source)
+            _, flow = await loop.create_connection(
+                lambda: StreamFlow(self, hop.transport), hop.address, hop.port, local_addr=source, ssl=context,
+                server_hostname=(hop.name or hop.address) if is_tls else None,
+            )  # fmt: skip
         except OSError as problem:
-            name = errno.errorcode.get(problem.errno or 0, "")
-            raise TransportFailure(f"cannot connect to {remote[0]}:{remote[1]}: {problem.strerror or name}") from None
+            if (refusal := refusal_of(problem, where)) is not None:
+                raise refusal from None
+            why = problem.strerror or errno.errorcode.get(problem.errno or 0, "") or str(problem)
+            raise TransportFailure(f"cannot connect to {where}: {why}") from None
+        if is_tls:
+            try:
+                flow.check_certificate(hop.name)
+            except CertificateRefused as problem:
+                flow.abort()
+                raise CertificateRefused(f"certificate of {where}: {problem}") from None
         return flow
 
     def port_of(self, flow: Flow) -> int:
         """Return the port that reaches us for *flow*."""
-        return self._tcp_port if flow.transport == "tcp" and self._tcp_port is not None else flow.local[1]
+        ports = self._stream_ports.get(flow.transport, [])
+        return ports[0] if ports and flow.local[1] not in ports else flow.local[1]
 
     def find(self, transport: TransportName, remote: Endpoint, local_address: str) -> Flow | None:
         """Return the open connection to *remote*, or the UDP socket at *local_address*."""
-        if transport == "tcp":
-            connection = self._connections.get(remote)
+        if transport != "udp":
+            connection = self._connections.get((transport, remote))
             return connection if connection is not None and connection.is_open else None
         endpoint = self._udp.get(local_address)
         return None if endpoint is None else UdpFlow(endpoint, remote)
 
-    def add_connection(self, connection: TcpFlow) -> None:
+    def add_connection(self, connection: StreamFlow) -> None:
         """Make a connection known for reuse."""
-        self._connections[connection.remote] = connection
+        self._connections[connection.transport, connection.remote] = connection
 
-    def remove_connection(self, connection: TcpFlow) -> None:
+    def remove_connection(self, connection: StreamFlow) -> None:
         """Forget a connection that was lost, and say so."""
-        if self._connections.get(connection.remote) is connection:
-            del self._connections[connection.remote]
+        key = connection.transport, connection.remote
+        if self._connections.get(key) is connection:
+            del self._connections[key]
         self.on_lost(connection)
 
     async def close(self) -> None:

@@ -24,6 +24,7 @@ from agents.sip.hop import Hop, Listen, TransportName
 from agents.sip.message import make_response, new_call_id, set_body, tag_of, uri_of
 from agents.sip.relay import CONTENT_TYPE, SERVICE_USER, RelayCredentials
 from agents.sip.stack import ClientTransaction, ServerTransaction, Stack
+from agents.sip.tls import Credentials
 from agents.sip.transaction import Timing
 from agents.sip.transport import Flow, Network, SocketNetwork
 
@@ -54,16 +55,18 @@ class UserAgent:
         t1_ns: int = 500_000_000,
         listen: Sequence[Listen] = (),
         network: Network | None = None,
+        tls: Credentials | None = None,
     ) -> None:
         """Nothing is sent or bound before `start`. Raises ValueError if *uri* is none.
 
         *server* is the outbound proxy: every request out of a dialog goes there; without one, to the host in the
         Request-URI, which must then be an IPv4 address. *transport* is used where there is no server. *listen* gives
         fixed ports; without it UDP binds any port at *local_address*, and TCP takes calls only over the connection it
-        opened to the server. *username* defaults to the user part of *uri*. *network* stands in for sockets in tests.
+        opened to the server. *tls* says whom to trust where the transport is tls. *username* defaults to the user part
+        of *uri*. *network* stands in for sockets in tests.
         """
         address = URI.parse(uri)
-        network = network or SocketNetwork(local_address=local_address)
+        network = network or SocketNetwork(local_address=local_address, tls=tls)
         self.on_invite: Callable[[IncomingCall], Awaitable[None]] | None = None
         "Called, in a task of its own, for each new call. None answers 480. If it raises, the call gets 500."
         self.on_message: Callable[[str, str, bytes], Awaitable[None]] | None = None

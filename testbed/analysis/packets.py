@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,19 +97,36 @@ class Packets:
         return self.buffer[start : start + int(self.inner_length[row])].tobytes()
 
 
-def decode(path: Path, *, sip_ports: Collection[int] = (5060, 5061), sources: Collection[int] = ()) -> Packets:
+@dataclass(frozen=True, slots=True)
+class _SipPlaces:
+    """Where signaling is found: at these ports of anybody, and over TCP at these servers' addresses and ports."""
+
+    ports: list[int]
+    endpoints: list[int]
+    "Address and port as one number."
+
+
+def decode(
+    path: Path,
+    *,
+    sip_ports: Collection[int] = (5060, 5061),
+    sip_endpoints: Collection[str] = (),
+    sources: Collection[int] = (),
+) -> Packets:
     """Read *path* (pcapng, Ethernet or raw IP) into columns.
 
-    *sources* are SSRCs already known: without them a lone packet is not taken for RTP. A file cut off or damaged is
-    decoded up to there and `damage` says where. Raise CaptureError when it cannot be read.
+    *sip_endpoints* are servers ("address:port") that await signaling over TCP at other ports too. *sources* are SSRCs
+    already known: without them a lone packet is not taken for RTP. A file cut off or damaged is decoded up to there and
+    `damage` says where. Raise CaptureError when it cannot be read.
     """
     blocks = read_blocks(path)
     read = Reader(blocks.buffer)
     count = len(blocks.start)
+    places = _SipPlaces(list(sip_ports), [_endpoint(*text.split(":")) for text in sip_endpoints])
     columns: dict[str, NDArray[Any]] = {}
     for first in range(0, max(count, 1), _CHUNK):
         part = blocks.part(first, first + _CHUNK)
-        for name, values in _decode_part(path, part, first, read, sip_ports).items():
+        for name, values in _decode_part(path, part, first, read, places).items():
             column = columns.setdefault(name, np.empty(count, values.dtype))
             column[first : first + _CHUNK] = values
     _forget_lone_packets(columns, sources)
@@ -124,16 +142,18 @@ def decode(path: Path, *, sip_ports: Collection[int] = (5060, 5061), sources: Co
     )
 
 
-def _decode_part(
-    path: Path, blocks: Blocks, before: int, read: Reader, sip_ports: Collection[int]
-) -> dict[str, NDArray[Any]]:
+def _endpoint(address: str, port: str) -> int:
+    return int(IPv4Address(address)) << 16 | int(port)
+
+
+def _decode_part(path: Path, blocks: Blocks, before: int, read: Reader, places: _SipPlaces) -> dict[str, NDArray[Any]]:
     """Return the decoded columns of some packets, which *before* others precede in the file.
 
     They are so few that what is read for one column is at hand for the next.
     """
     ip_at, is_ip, is_arp = _network_layer(path, blocks, read)
     ip = _ip_columns(read, ip_at, is_ip, blocks)
-    payloads = _payloads(read, ip, _kind_by_port(ip, sip_ports, is_arp))
+    payloads = _payloads(read, ip, _kind_by_port(ip, places, is_arp))
     return {
         "forward": _directions(path, blocks, before),
         "mac_destination": np.where(ip_at > blocks.start, read.u16(blocks.start) << 32 | read.u32(blocks.start + 2), 0),
@@ -221,7 +241,7 @@ def _ip_columns(read: Reader, at: Ints, is_ip: Bools, blocks: Blocks) -> dict[st
     }
 
 
-def _kind_by_port(ip: dict[str, Ints], sip_ports: Collection[int], is_arp: Bools) -> Ints:
+def _kind_by_port(ip: dict[str, Ints], places: _SipPlaces, is_arp: Bools) -> Ints:
     """Return what the headers alone decide; `Kind.OTHER` is left to the payload."""
     source, destination = ip["source_port"], ip["destination_port"]
     is_tcp, is_udp = ip["protocol"] == TCP, ip["protocol"] == UDP
@@ -229,7 +249,10 @@ def _kind_by_port(ip: dict[str, Ints], sip_ports: Collection[int], is_arp: Bools
     kind = np.where(ip["protocol"] == ICMP, int(Kind.ICMP), kind)
     kind = np.where(is_tcp, int(Kind.TCP), kind)
     kind = np.where(is_tcp & ((source == _BGP_PORT) | (destination == _BGP_PORT)), int(Kind.BGP), kind)
-    sip = np.isin(source, list(sip_ports)) | np.isin(destination, list(sip_ports))
+    sip = np.isin(source, places.ports) | np.isin(destination, places.ports)
+    if places.endpoints:
+        ends = ip["source"] << 16 | source, ip["destination"] << 16 | destination
+        sip |= is_tcp & (np.isin(ends[0], places.endpoints) | np.isin(ends[1], places.endpoints))
     message = is_tcp | (is_udp & (ip["payload_length"] > _STRAY_BYTES))
     return np.where(sip & message, int(Kind.SIP), kind)
 

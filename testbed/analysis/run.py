@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,10 @@ def read_run(directory: Path) -> Run:
         raise RunError(f"{directory / 'manifest.json'}: {error.title}: {where}: {first['msg']}") from error
     if not isinstance(emulation, Mapping):
         raise RunError(f"{directory / 'manifest.json'}: has no account of the emulation: it broke before its end")
-    packets = decode(directory / "capture.pcapng", sip_ports=plan.sip_ports)
+    read = partial(decode, sip_ports=plan.sip_ports, sip_endpoints=plan.signaling_endpoints)
+    packets = read(directory / "capture.pcapng")
     sources = {int(ssrc) for ssrc in np.unique(packets.ssrc[packets.kind == Kind.RTP])}
-    dropped = decode(directory / "dropped.pcapng", sip_ports=plan.sip_ports, sources=sources)
+    dropped = read(directory / "dropped.pcapng", sources=sources)
     if strange := {i.name for i in packets.interfaces} - {link.name for link in plan.links}:
         names = ", ".join(sorted(strange))
         raise RunError(f"{directory / 'capture.pcapng'}: has links that the plan does not: {names}")

@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from testbed.emulation import mounts
 from testbed.emulation.agents import Forkserver
@@ -19,6 +19,7 @@ from testbed.errors import TestbedError
 from testbed.plan.model import Plan
 
 _ROOT = Path(__file__).parents[2]
+TLS_KEYS_FILE: Final = "tls-keys.log"
 _KEPT = (_ROOT, Path(sys.prefix), Path(sys.base_prefix), Path.cwd())
 
 
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> int:
     order = lifeline.read_order()
     directory = Path(order["directory"])
     mounts.seal_file_system([*_KEPT, directory])
+    os.environ["SSLKEYLOGFILE"] = str(directory / TLS_KEYS_FILE)  # every TLS library that we use follows it
     journal = Journal(control_out, directory)
     try:
         plan = Plan.model_validate(order["plan"])

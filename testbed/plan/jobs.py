@@ -11,16 +11,14 @@ from testbed.plan.addresses import inner_address, own_address
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.cast import Cast, Server
 from testbed.plan.model import CallPlan, Job
+from testbed.plan.signaling import PLAIN, SIP_PORT, Signaling
 from testbed.scenario import Party
 from testbed.spec import Spec
 
-SIP_PORT: Final = 5060
-SIP_PORTS: Final = (5060, 5061)
 TURN_UDP_PORT: Final = 3478
 TURN_TCP_PORT: Final = 443
 _FIRST_TONE_HZ: Final = 400
 _TONE_STEP_HZ: Final = 100
-_LISTEN: Final = ({"transport": "udp", "port": SIP_PORT}, {"transport": "tcp", "port": SIP_PORT})
 
 
 class Jobs:
@@ -29,6 +27,7 @@ class Jobs:
     def __init__(self, spec: Spec, adjacency: Adjacency, *, seed: int) -> None:
         self._cast = Cast(spec, adjacency, seed=seed)
         self._scenario, self._topology, self._adjacency = spec.scenario, spec.topology, adjacency
+        self._signaling = Signaling(self._cast, adjacency)
         self._trunks = tuple(self._cast.trunks())
         calls = enumerate(spec.scenario.calls)
         hosts = (self._cast.host(index) for index, call in calls if call.kind == "conference")
@@ -77,19 +76,24 @@ class Jobs:
             "realm": self._cast.pool(pool).domains[0],
             "access_edge": self._access_edge(pool, node) if self._cast.pool(pool).access_edge else None,
             "sip_t1_ns": self._scenario.sip_t1,
+            **self._signaling.identity(pool, node),
         }
 
     def _access_edge(self, pool: str, node: str) -> dict[str, Any]:
-        front_end = self._hop(self._cast.front_end(pool), seen_from=node)
-        gates = {other: self._gate(other, seen_from=node) for other in self._cast.pools() if other != pool}
-        return {"listen": list(_LISTEN), "next": front_end, "routes": list(self._domain_routes(gates, node))}
+        signaling = self._signaling
+        others = {other: signaling.across(other, seen_from=node) for other in self._cast.pools() if other != pool}
+        return {
+            "listen": signaling.listen(pool, node),
+            "next": signaling.within(pool, self._cast.front_end(pool), seen_from=node),
+            "routes": list(self._domain_routes(others)),
+        }
 
     def _front_end(self, pool: str, node: str) -> dict[str, Any]:
         users = self._cast.users(pool).items()
         return {
             "domains": list(self._cast.pool(pool).domains),
             "users": {party.uri: self._password(name) for name, party in users if party.home == pool},
-            "listen": list(_LISTEN),
+            **self._signaling.server(pool, node),
             "relay_secret": self._cast.secret(f"relay/{pool}"),
             "relays": [self._relay(edge) for edge in self._cast.role_nodes(pool, "edge")],
             "relay_of": self._cast.relay_turn[pool],
@@ -98,33 +102,27 @@ class Jobs:
         }
 
     def _routes(self, pool: str, node: str) -> Iterator[dict[str, Any]]:
+        signaling = self._signaling
         for server in self._conferences:
             if server.pool == pool:
-                yield {"match": f"^{_uri_prefix(server)}[0-9]+$", "next": self._hop(server.node, seen_from=node)}
+                next_hop = signaling.within(pool, server.node, seen_from=node)
+                yield {"match": f"^{_uri_prefix(server)}[0-9]+$", "next": next_hop}
         for trunk in self._trunks:
             if trunk.home == pool:
-                near = trunk.server.pool == pool
-                first = trunk.server.node if near else self._way_out(pool, trunk.server.pool, node)
-                yield {"match": r"^\+[0-9]+$", "next": self._hop(first, seen_from=node)}
-        others = {other: self._way_out(pool, other, node) for other in self._cast.pools() if other != pool}
-        yield from self._domain_routes(others, node)
+                own, theirs = trunk.server.pool == pool, trunk.server
+                within = signaling.within(pool, theirs.node, seen_from=node) if own else None
+                next_hop = within or signaling.outward(pool, theirs.pool, seen_from=node)
+                yield {"match": r"^\+[0-9]+$", "next": next_hop}
+        others = self._cast.pools()
+        yield from self._domain_routes(
+            {other: signaling.outward(pool, other, seen_from=node) for other in others if other != pool}
+        )
 
-    def _domain_routes(self, gates: dict[str, str], node: str) -> Iterator[dict[str, Any]]:
-        """Yield the routes from *node* to the domains of other pools, each by the server that *gates* names for it."""
-        for pool, gate in gates.items():
-            next_hop = self._hop(gate, seen_from=node, transport=self._trunk_transport(pool, gate))
+    def _domain_routes(self, hops: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the routes to the domains of other pools, each by the next server that *hops* has for it."""
+        for pool, next_hop in hops.items():
             for domain in self._cast.pool(pool).domains:
                 yield {"match": f"^{re.escape(domain)}$", "next": next_hop}
-
-    def _trunk_transport(self, pool: str, gate: str) -> str:
-        """Return what a server of *pool* is reached by from another pool; the way to one's own Access Edge is TCP."""
-        is_theirs = any(gate in nodes for nodes in self._cast.pool(pool).roles.values())
-        return self._cast.pool(pool).trunk if is_theirs else "tcp"
-
-    def _way_out(self, pool: str, other: str, node: str) -> str:
-        """Return the next server from a pool's Front End *node* to another pool: its own Access Edge, if it has one."""
-        own_edge = self._cast.role_nodes(pool, "edge")[0]
-        return own_edge if self._cast.pool(pool).access_edge else self._gate(other, seen_from=node)
 
     def _conference(self, server: Server) -> dict[str, Any]:
         return {"uri_prefix": _uri_prefix(server), **self._media_server(server)}
@@ -141,8 +139,8 @@ class Jobs:
     def _media_server(self, server: Server) -> dict[str, Any]:
         edge = self._cast.media_edge(server)
         return {
-            "listen": list(_LISTEN),
-            "front_end": self._inner_hop(self._home_server(server)),
+            **self._signaling.server(server.pool, server.node),
+            "front_end": self._signaling.inward(server.pool, self._home_server(server)),
             "relay": {
                 "address": str(inner_address(self._topology, self._adjacency, edge)),
                 "udp_port": TURN_UDP_PORT,
@@ -170,18 +168,19 @@ class Jobs:
             "tones": self._tones,
             "sip_t1_ns": self._scenario.sip_t1,
             "setup_limit_ns": self._scenario.setup_limit,
-            **({"listen": list(_LISTEN)} if phone else self._client(name, party)),
+            **({"listen": list(PLAIN)} if phone else self._client(name, party)),
         }
         program = "phone" if phone else "client"
         return Job(name=name, node=party.node, program=program, arguments=arguments, stage="party")
 
     def _client(self, name: str, party: Party) -> dict[str, Any]:
         pool = self._cast.server_pool(name)
-        server = self._gate(pool, seen_from=party.node)
+        domain = self._cast.pool(pool).domains[0] if party.home is None else party.uri.partition("@")[2]
         return {
             "password": None if party.home is None else self._password(name),
             "domain": self._cast.pool(pool).domains[0],
-            "server": self._hop(server, seen_from=party.node, transport=party.transport),
+            "server": self._signaling.for_client(pool, seen_from=party.node, transport=party.transport, domain=domain),
+            **self._signaling.trust(),
             "relay": "by SIP" if party.ice else None,
             "ice": party.ice,
             "relay_side": "internal" if self._cast.is_inside(party.node, pool) else "external",
@@ -190,12 +189,6 @@ class Jobs:
             "guest": party.home is None,
         }
 
-    def _gate(self, pool: str, *, seen_from: str) -> str:
-        """Return the server at which signaling enters a pool: its Access Edge from outside, else its Front End."""
-        if self._cast.pool(pool).access_edge and not self._cast.is_inside(seen_from, pool):
-            return self._cast.role_nodes(pool, "edge")[0]
-        return self._cast.front_end(pool)
-
     def _relay(self, edge: str) -> dict[str, Any]:
         return {
             "address": str(own_address(self._topology, self._adjacency, edge)),
@@ -203,13 +196,6 @@ class Jobs:
             "udp_port": TURN_UDP_PORT,
             "tcp_port": TURN_TCP_PORT,
         }
-
-    def _hop(self, node: str, *, seen_from: str, transport: str = "tcp") -> dict[str, Any]:
-        return {"address": str(self._cast.address(node, seen_from=seen_from)), "port": SIP_PORT, "transport": transport}
-
-    def _inner_hop(self, node: str) -> dict[str, Any]:
-        address = inner_address(self._topology, self._adjacency, node)
-        return {"address": str(address), "port": SIP_PORT, "transport": "tcp"}
 
     def _password(self, party: str) -> str:
         return self._cast.secret(f"password/{party}")

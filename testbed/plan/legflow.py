@@ -260,6 +260,7 @@ def _targets(arguments: Any) -> Iterator[Target]:
             yield from _targets(one)
     elif isinstance(arguments, dict):
         if {"address", "port", "transport"} <= arguments.keys():
-            yield Target(IPv4Address(arguments["address"]), int(arguments["port"]), arguments["transport"])
+            protocol: Protocol = "udp" if arguments["transport"] == "udp" else "tcp"
+            yield Target(IPv4Address(arguments["address"]), int(arguments["port"]), protocol)
         for one in arguments.values():
             yield from _targets(one)

@@ -6,11 +6,12 @@ from testbed.plan.addresses import interfaces, netlink_routes, owners
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.bgp import active_static_routes, connected_prefixes, converge, static_routes
 from testbed.plan.firewall import iptables_text
-from testbed.plan.jobs import SIP_PORTS, Jobs
+from testbed.plan.jobs import Jobs
 from testbed.plan.model import End, LinkPlan, NodePlan, Plan, RouteFact
 from testbed.plan.prediction import predict
 from testbed.plan.routing import bird_configurations
 from testbed.plan.settings import sysctls
+from testbed.plan.signaling import SIP_PORTS, endpoints
 from testbed.spec import Spec
 from testbed.topology import Topology, shape_of
 
@@ -23,7 +24,8 @@ def make_plan(spec: Spec, *, duration_ns: int, seed: int) -> Plan:
     """
     topology, scenario = spec.topology, spec.scenario
     adjacency = Adjacency(topology)
-    jobs = Jobs(spec, adjacency, seed=seed)
+    writer = Jobs(spec, adjacency, seed=seed)
+    jobs, addresses = writer.jobs(), owners(topology)
     plan = Plan(
         scenario=scenario.id,
         row=scenario.row,
@@ -31,11 +33,12 @@ def make_plan(spec: Spec, *, duration_ns: int, seed: int) -> Plan:
         nodes=tuple(_nodes(topology, adjacency)),
         links=tuple(_links(topology)),
         converged=tuple(_facts(topology, adjacency)),
-        jobs=jobs.jobs(),
-        calls=jobs.calls(),
+        jobs=jobs,
+        calls=writer.calls(),
         roles=_roles(spec),
-        addresses=owners(topology),
+        addresses=addresses,
         sip_ports=SIP_PORTS,
+        signaling_endpoints=endpoints(jobs, addresses),
         predicted=(),
         duration_ns=duration_ns,
         setup_limit_ns=scenario.setup_limit,

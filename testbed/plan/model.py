@@ -168,6 +168,8 @@ class Plan(Value):
     "Every address and NAT pool address of the world to the node that owns it (a pool address to its firewall)."
     sip_ports: tuple[int, ...]
     "Ports on which signaling is found (5060, 5061 ...)."
+    signaling_endpoints: tuple[str, ...] = ()
+    "Servers that await signaling at other TCP ports too, as address:port (198.18.64.10:443)."
     predicted: tuple[PredictedPath, ...]
     "By leg, in the scenario's order; several for a leg that ICE may carry on several ways, the most likely first."
     duration_ns: int

@@ -11,6 +11,7 @@ from testbed.scenario import Call, Verdict
 from testbed.verdict.conversations import Conversation
 from testbed.verdict.health import is_late
 
+SIGNED_IN: Final = "signed-in"
 HEARD_DBOV: Final = -50.0
 "A party's tone counts as heard from this level on: far over G.711's quantising noise, far under a tone played whole."
 TONE_TOLERANCE_HZ: Final = 10
@@ -74,6 +75,32 @@ def _totals(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
 def participants(call: Call) -> tuple[str, ...]:
     """Return the parties of *call*."""
     return tuple(name for name in (call.caller, call.callee, *call.participants) if name is not None)
+
+
+def judge_signed_in(run: Run, events: Sequence[Json]) -> Check:
+    """Judge by what agents said whether each client got in at its server: registered, and trusting its certificate."""
+    clients = [job.name for job in run.plan.jobs if job.program == "client"]
+    observed: dict[str, str | None] = {name: _sign_in(events, name) for name in clients}
+    expected = {name: "ready" for name in clients}
+    failed = [f"{name}: {told}" for name, told in observed.items() if told not in (None, "ready")]
+    silent = [name for name, told in observed.items() if told is None]
+    if failed and is_late(run) and all("timeout" in told for told in failed):
+        reason = f"{failed[0]}, but the rig was too slow for that to tell"
+        return Check(SIGNED_IN, expected, observed, "INCONCLUSIVE", reason, tuple(failed))
+    if failed:
+        return Check(SIGNED_IN, expected, observed, "FAIL", failed[0], tuple(failed))
+    if silent:
+        reason = f"{silent[0]} said neither that it is ready nor what is wrong"
+        return Check(SIGNED_IN, expected, observed, "INCONCLUSIVE", reason)
+    return Check(SIGNED_IN, expected, observed, "PASS", "every client was ready")
+
+
+def _sign_in(events: Iterable[Json], name: str) -> str | None:
+    """Return "ready", or what agent *name* said is wrong, whichever came first; None where it said neither."""
+    for event in events:
+        if event.get("agent") == name and event.get("line") in ("ready", "error"):
+            return str(event.get("what")) if event["line"] == "error" else "ready"
+    return None
 
 
 def judge_audio(run: Run, events: Sequence[Json]) -> Check:

@@ -7,9 +7,9 @@ from typing import Any, Final
 from testbed.analysis.run import Run, read_run
 from testbed.errors import TestbedError
 from testbed.files import write_json
-from testbed.scenario import Verdict
+from testbed.scenario import Leg, Verdict
 from testbed.verdict.accounting import judge_accounting
-from testbed.verdict.checks import Check, judge_audio, judge_heard
+from testbed.verdict.checks import SIGNED_IN, Check, judge_audio, judge_heard, judge_signed_in
 from testbed.verdict.conversations import conversations
 from testbed.verdict.deaths import judge_death
 from testbed.verdict.description import describe_leg
@@ -81,7 +81,7 @@ def judge_run(run: Run) -> dict[str, Any]:
     """Return verdict.json of *run*."""
     legs = [judge_death(run, leg) if leg.dies else judge_leg(run, leg) for leg in run.scenario.legs]
     checks = [*_checks(run), *judge_prediction(run, legs)]
-    verdict, reason = _overall(legs, checks)
+    verdict, reason = _overall(run, legs, checks)
     return {
         "format": FORMAT,
         "scenario": run.scenario.id,
@@ -102,7 +102,7 @@ def _checks(run: Run) -> list[Check]:
     spoken, scenario = conversations(run), run.scenario
     if any(leg.dies for leg in scenario.legs):
         return [judge_accounting(run)]  # where a leg is meant to die its call fails: who hears whom is no question
-    checks = []
+    checks = [] if run.events is None else [judge_signed_in(run, run.events)]
     if scenario.relays or scenario.selected_pair or any(leg.flow == "media" for leg in scenario.legs):
         checks += [judge_relays(run, spoken), judge_pair(run, spoken)]
     if scenario.relay_transports:
@@ -114,9 +114,18 @@ def _checks(run: Run) -> list[Check]:
     return checks
 
 
-def _overall(legs: list[LegJudgement], checks: list[Check]) -> tuple[Verdict, str]:
-    parts: list[tuple[Verdict, str]] = [(leg.verdict, leg.reason) for leg in legs]
-    parts += [(check.verdict, f"{check.check}: {check.reason}") for check in checks]
+def _is_of_party(run: Run, leg: Leg) -> bool:
+    """Whether *leg* is the signaling of a party itself, on which all else depends."""
+    return leg.flow == "signaling" and bool({leg.from_, leg.to} & run.scenario.parties.keys())
+
+
+def _overall(run: Run, legs: list[LegJudgement], checks: list[Check]) -> tuple[Verdict, str]:
+    # In the order in which one follows from another: who does not reach a server neither signs in nor calls.
+    parts: list[tuple[Verdict, str]] = [(leg.verdict, leg.reason) for leg in legs if _is_of_party(run, leg.leg)]
+    told = [(check.verdict, f"{check.check}: {check.reason}") for check in checks]
+    parts += [part for check, part in zip(checks, told, strict=True) if check.check == SIGNED_IN]
+    parts += [(leg.verdict, leg.reason) for leg in legs]
+    parts += told
     if not legs:
         return "INCONCLUSIVE", "the scenario expects nothing of any leg, so nothing was judged"
     for verdict in _SEVERITY[:-1]:

@@ -2,13 +2,13 @@
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from loopback import free_port
 
 from agents.edge import AccessEdge
 from agents.front_end import FrontEnd
@@ -25,19 +25,6 @@ SCENARIOS = Path(__file__).parent
 SERVER, ALICE, BOB, EDGE = "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"
 DEADLINE_S = 30.0
 ANSWER = "v=0\r\no=bob 1 1 IN IP4 127.0.0.3\r\ns=-\r\nc=IN IP4 127.0.0.3\r\nt=0 0\r\nm=audio 6002 RTP/AVP 0\r\n"
-
-
-def free_port(address: str) -> int:
-    """Return a port that is free for UDP and TCP at *address*."""
-    while True:
-        with socket.socket(type=socket.SOCK_STREAM) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind((address, 0))
-            port: int = tcp.getsockname()[1]
-            try:
-                udp.bind((address, port))
-            except OSError:
-                continue
-            return port
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ SCHEMA_FAULTS = [
         'kind = "switch"',
         'kynd = "switch"',
         "office.toml: nodes.lan.kynd",
-        "unknown key; did you mean 'kind'? allowed: kind,",
+        "unknown key; did you mean 'kind'? allowed: certificate, kind,",
     ),
     ("[nodes.lan]", "[node.lan]", "office.toml: node", "unknown key; did you mean 'nodes'?"),
     ("[nodes.ben]", "[nodes.benjamin-the-first]", "office.toml: nodes.benjamin-the-first", "15 characters at most"),

@@ -118,6 +118,19 @@ def test_headers_tell_other_kinds(tmp_path: Path, packet: bytes, kind: Kind) -> 
     assert decoded(tmp_path, packet).kind[0] == kind
 
 
+def test_a_servers_further_port_is_signaling_at_its_own_address_over_tcp_only(tmp_path: Path) -> None:
+    server, other = ("10.0.0.2", 443), ("10.0.0.3", 443)
+    packets = [
+        ip_packet(A, server, b"", Tcp(1, flags=2)),
+        ip_packet(server, A, b"\x16\x03", Tcp(1)),
+        ip_packet(A, other, b"\x16\x03", Tcp(1)),
+        ip_packet(A, server, b"\x16\x03"),
+    ]
+    path = written(tmp_path / "c.pcapng", *map(ethernet, packets))
+    kinds = decode(path, sip_endpoints=["10.0.0.2:443"]).kind.tolist()
+    assert kinds == [Kind.SIP, Kind.SIP, Kind.TCP, Kind.OTHER]
+
+
 def test_turn_over_tcp_is_opened_where_a_segment_starts_a_message(tmp_path: Path) -> None:
     data = channel_data(rtp(2))
     packets = decoded(

@@ -300,3 +300,37 @@ def test_every_address_of_a_shaped_link_is_in_the_plan() -> None:
     plan = plan_of("online/p2p-internal")
     given = [port.address for node in plan.nodes for port in node.interfaces if port.address is not None]
     assert {str(IPv4Interface(address).ip) for address in given} <= plan.addresses.keys()
+
+
+def tls_hop(plan: Plan, name: str, *keys: str) -> tuple[Any, ...]:
+    hop: Any = arguments(plan, name)
+    for key in keys:
+        hop = hop[key]
+    return hop["port"], hop["transport"], hop["name"]
+
+
+def test_a_tls_client_goes_to_443_online_and_checks_for_its_own_domain() -> None:
+    plan = plan_of("online/p2p-internal-tls")
+    assert tls_hop(plan, "alice", "server") == (443, "tls", "contoso.example")
+    listens = arguments(plan, "on-fe")["listen"]
+    assert {(one["transport"], one["port"]) for one in listens} >= {("tls", 443), ("tls", 5061)}
+    assert plan.signaling_endpoints == ("198.18.64.10:443", "10.250.0.10:443")
+    assert "tls" not in arguments(shipped("online/p2p-internal"), "alice")
+
+
+def test_servers_reach_each_other_by_tls_under_their_names() -> None:
+    plan = plan_of("hybrid/p2p-federated-tls")
+    assert tls_hop(plan, "alice", "server") == (5061, "tls", "contoso.example")
+    assert tls_hop(plan, "dave", "server") == (443, "tls", "fabrikam.example")
+    route = next(one["next"] for one in arguments(plan, "dc-fe")["routes"] if "fabrikam" in one["match"])
+    assert (route["port"], route["transport"], route["name"]) == (5061, "tls", "dc-edge.contoso.example")
+    edge = arguments(plan, "dc-edge")["access_edge"]
+    assert (edge["next"]["transport"], edge["next"]["name"]) == ("tls", "dc-fe.contoso.example")
+    assert {one["next"]["name"] for one in edge["routes"]} == {"contoso.example"}
+
+
+def test_a_plan_with_certificates_can_be_repeated() -> None:
+    one, again = (plan_of("online/p2p-internal-tls", {"parties.alice.uri": "sip:a@contoso.example"}) for _ in range(2))
+    assert one == again
+    other = plan_of("online/p2p-internal-tls", seed=2)
+    assert arguments(other, "on-fe")["tls"]["key"] != arguments(one, "on-fe")["tls"]["key"]

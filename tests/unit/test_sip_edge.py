@@ -57,7 +57,7 @@ def test_relay_ports_that_are_no_range_are_an_error_that_says_so(ports: str) -> 
         ({"routes": [{"match": "(", "next": {"address": "10.0.0.1"}}]}, "no regular expression"),
         ({"routes": [{"match": "a", "next": {"port": 1}}]}, "a hop needs the key 'address'"),
         ({"routes": [{"match": "a"}]}, "a route needs the key 'next'"),
-        ({"listen": [{"transport": "sctp", "port": 1}]}, "transport must be udp or tcp"),
+        ({"listen": [{"transport": "sctp", "port": 1}]}, "transport must be udp, tcp or tls"),
         ({"relays": [{"udp_port": 1}]}, "not a relay"),
         ({"digest_algorithms": ["SHA-1"]}, "known are MD5, SHA-256"),
     ],

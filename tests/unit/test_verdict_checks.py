@@ -30,6 +30,7 @@ from testbed.scenario import ArticleCell, Call
 from testbed.verdict import judge
 from testbed.verdict.health import LOOP_LAG_P99_LIMIT_NS, WIRE_LATENESS_MAX_LIMIT_NS, WIRE_LATENESS_P99_LIMIT_NS
 
+CLIENTS = ("alice", "bob", "carol")
 P2P = Call(kind="p2p", caller="alice", callee="carol")
 DIRECT = Call(kind="p2p", caller="alice", callee="bob")
 LOCAL = leg("media", "alice", "bob", "customer", "internet expressroute microsoft")
@@ -181,9 +182,49 @@ def test_hearing_is_inconclusive_where_the_access_link_is_not_captured(tmp_path:
     assert check(judge(run), "heard")["verdict"] == "INCONCLUSIVE"
 
 
+def ready(name: str) -> dict[str, Any]:
+    return {"type": "agent", "agent": name, "line": "ready"}
+
+
+def failed(name: str, what: str) -> dict[str, Any]:
+    return {"type": "agent", "agent": name, "line": "error", "what": what}
+
+
+EXPIRED = failed("alice", "registration failed: certificate has expired")
+TIMEOUT = failed("alice", "registration failed: timeout")
+
+
+@pytest.mark.parametrize(
+    ("said", "is_late", "told", "reason"),
+    [
+        ([ready("alice"), ready("bob"), ready("carol")], False, "PASS", "every client was ready"),
+        ([EXPIRED, ready("bob"), ready("carol")], True, "FAIL", "alice: registration failed: certificate has expired"),
+        ([TIMEOUT, ready("bob"), ready("carol")], False, "FAIL", "alice: registration failed: timeout"),
+        ([TIMEOUT, ready("bob"), ready("carol")], True, "INCONCLUSIVE", "the rig was too slow"),
+        ([ready("alice"), ready("bob")], False, "INCONCLUSIVE", "carol said neither"),
+    ],
+)
+def test_signing_in_is_judged_by_what_clients_say(
+    tmp_path: Path, said: list[dict[str, Any]], is_late: bool, told: str, reason: str
+) -> None:
+    lateness = {"p50": 1, "p99": WIRE_LATENESS_P99_LIMIT_NS + 1, "max": 6_000_000}
+    health = {"wire": {"frames": 9, "lateness_ns": lateness} if is_late else None, "agents": {}}
+    run = direct().write(tmp_path, make_scenario(LOCAL), health=health)
+    (run / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
+    verdict = judge(run)
+    assert check(verdict, "signed-in")["verdict"] == verdict["verdict"] == told
+    assert reason in check(verdict, "signed-in")["reason"]
+
+
+def test_who_did_not_sign_in_is_the_reason_before_the_media_that_did_not_follow(tmp_path: Path) -> None:
+    run = Wire().write(tmp_path, make_scenario(LOCAL, calls=[DIRECT]))
+    (run / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (EXPIRED, ready("bob"))))
+    assert judge(run)["reason"] == "signed-in: alice: registration failed: certificate has expired"
+
+
 def results(alice: dict[str, float], bob: dict[str, float] | None) -> str:
     """Return events.jsonl in which alice and bob measured the given tones; None measured nothing."""
-    lines = []
+    lines: list[dict[str, Any]] = [ready(name) for name in CLIENTS]
     for listener, tones in (("alice", alice), ("bob", bob)):
         audio = {"received_level_dbov": None if tones is None else -20.0, "tone_hz": tones or {}}
         lines.append({"type": "agent", "agent": listener, "line": "result", "calls": [{"call": "1", "audio": audio}]})

@@ -1,0 +1,127 @@
+"""The certificates of a run: an authority of its own, and what each server shows.
+
+Keys follow from the seed, signatures are deterministic (RFC 6979) and dates are fixed, so that equal arguments give
+equal plans. The keys are no secret, therefore: they are good for this one sealed world, and stand in its manifest.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+Condition = Literal["valid", "expired", "other-name", "other-authority"]
+"What is wrong with a certificate, if anything."
+
+_CURVE: Final = ec.SECP256R1()
+_CURVE_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_BEGIN: Final = datetime(2020, 1, 1, tzinfo=UTC)
+_END: Final = datetime(2049, 12, 31, tzinfo=UTC)
+"The last year that RFC 5280 writes with two digits (section 4.1.2.5)."
+_EXPIRED: Final = datetime(2021, 7, 31, tzinfo=UTC)
+OTHER_NAME: Final = "elsewhere.example"
+"Whom a certificate with the wrong name speaks for."
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate and its private key, PEM."""
+
+    certificate: str
+    key: str
+
+
+class Authority:
+    """A certificate authority whose keys follow from *secret*."""
+
+    def __init__(self, secret: str, *, name: str) -> None:
+        self._secret = secret
+        self._key = self._key_of("authority")
+        self._name = _subject(name)
+        usage = {name: name in ("key_cert_sign", "crl_sign") for name in _KEY_USAGES}
+        certificate = (
+            self._builder(self._name, "authority", _END)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.KeyUsage(**usage), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+        )
+        self.certificate = self._signed(certificate)
+        "PEM; what everybody trusts."
+
+    def issue(self, names: Sequence[str], *, label: str, is_expired: bool = False) -> Identity:
+        """Return the identity of a server that answers for *names* (host and SIP domains); *label* tells keys apart.
+
+        It serves as a client's too: servers show each other their certificates (RFC 5923 section 3).
+        """
+        key = self._key_of(label)
+        usage = {name: name == "digital_signature" for name in _KEY_USAGES}
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        certificate = (
+            self._builder(_subject(names[0]), label, _EXPIRED if is_expired else _END)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.KeyUsage(**usage), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        )
+        encoded = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return Identity(self._signed(certificate), encoded.decode())
+
+    def _key_of(self, label: str) -> ec.EllipticCurvePrivateKey:
+        number = int.from_bytes(hashlib.sha512(f"{self._secret}/{label}".encode()).digest(), "big")
+        return ec.derive_private_key(number % (_CURVE_ORDER - 1) + 1, _CURVE)
+
+    def _builder(self, subject: x509.Name, label: str, end: datetime) -> x509.CertificateBuilder:
+        serial = int.from_bytes(hashlib.sha256(f"{self._secret}/serial/{label}/{end}".encode()).digest()[:8], "big")
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(self._key_of(label).public_key())
+            .serial_number(serial + 1)
+            .not_valid_before(_BEGIN)
+            .not_valid_after(end)
+            .add_extension(issuer, critical=False)
+        )
+
+    def _signed(self, builder: x509.CertificateBuilder) -> str:
+        certificate = builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+        return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+_KEY_USAGES: Final = (
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+    "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+)  # fmt: skip
+
+
+class Certificates:
+    """What the servers of one world show: the right certificate, or one with a fault that a scenario asks for."""
+
+    def __init__(self, secret: str) -> None:
+        self._authority = Authority(secret, name="Authority of the run")
+        self._secret = secret
+
+    @property
+    def trusted(self) -> str:
+        """Return the certificate of the authority that everybody trusts, PEM."""
+        return self._authority.certificate
+
+    def of(self, label: str, names: Sequence[str], condition: Condition) -> Identity:
+        """Return what the server *label*, which answers for *names*, shows in this *condition*."""
+        if condition == "other-authority":
+            return Authority(f"{self._secret}/other", name="Another authority").issue(names, label=label)
+        shown = [OTHER_NAME] if condition == "other-name" else names
+        return self._authority.issue(shown, label=label, is_expired=condition == "expired")
+
+
+def _subject(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
