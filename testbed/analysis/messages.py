@@ -81,13 +81,13 @@ def parse_stun(data: bytes, row: int = 0) -> StunMessage | None:
     method = (kind & 0x000F) | (kind & 0x00E0) >> 1 | (kind & 0x3E00) >> 2
     message_class = (kind & 0x0010) >> 4 | (kind & 0x0100) >> 7
     error = None
-    for attribute, value in _attributes(data):
+    for attribute, value in attributes(data):
         if attribute == _ERROR_CODE and len(value) >= 4:
             error = (value[2] & 7) * 100 + value[3], value[4:].decode("utf-8", "replace")
     return StunMessage(row, method, message_class == 0, message_class == 2, error, data[8:20])
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield type and value of each attribute of a STUN message."""
     at = 20
     while at + 4 <= len(data):
@@ -102,7 +102,7 @@ def allocations(packets: Packets) -> dict[tuple[int, int, int, int, int], tuple[
     for row in np.flatnonzero((packets.stun_type == _ALLOCATE_SUCCESS) & (packets.kind == Kind.STUN)).tolist():
         columns = (packets.source, packets.source_port, packets.destination, packets.destination_port)
         source, source_port, destination, destination_port = (int(column[row]) for column in columns)
-        for attribute, value in _attributes(packets.payload(row)):
+        for attribute, value in attributes(packets.payload(row)):
             if attribute == _XOR_RELAYED_ADDRESS and len(value) == 8 and value[1] == _IPV4:
                 port = int.from_bytes(value[2:4], "big") ^ _MAGIC_COOKIE >> 16
                 relayed = int.from_bytes(value[4:], "big") ^ _MAGIC_COOKIE, port

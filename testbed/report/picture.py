@@ -3,81 +3,23 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from testbed.plan.model import Plan
 from testbed.report import glyphs, svg
 from testbed.report.drops import NodeDrops
-from testbed.report.layout import Box, Layout, lay_out
+from testbed.report.layout import Layout, lay_out
+from testbed.report.scene import NODE_RADIUS, Line, draw_box, draw_named_node
 from testbed.report.svg import Point
 from testbed.report.traffic import LinkTraffic, Strand, Traffic
 from testbed.topology import Segment
 
 STRAND_GAP: Final = 9.0
-NODE_RADIUS: Final = 19.0
 ARROW: Final = 6.0
 "Of a line's end that its arrow head covers."
 KEY_HEIGHT: Final = 34.0
-_KIND_TITLES: Final = {
-    "customer": "Customer network",
-    "internet": "Internet",
-    "expressroute": "ExpressRoute",
-    "microsoft": "Microsoft: Office 365",
-    "pstn": "PSTN",
-}
 _TAGS: Final = {"silent": "0", "expected": "none seen", "not captured": "not captured", "down": "down"}
-
-
-_NAME_PLACES: Final[tuple[tuple[float, tuple[float, float, str]], ...]] = (
-    (90, (0, 28, "middle")),
-    (60, (-4, 28, "start")),
-    (120, (4, 28, "end")),
-    (-90, (0, -20, "middle")),
-    (0, (20, 4, "start")),
-    (180, (-20, 4, "end")),
-)
-"Angle as seen from a node (degrees, downward is 90), and offset and anchor of a name put there; best first."
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A link's place between the signs at its ends."""
-
-    start: Point
-    end: Point
-
-    @property
-    def angle(self) -> float:
-        return math.atan2(self.end[1] - self.start[1], self.end[0] - self.start[0])
-
-    @property
-    def middle(self) -> Point:
-        return self.at(0.5)
-
-    def at(self, share: float) -> Point:
-        """Return the point that lies this share of the way along."""
-        (x, y), (to_x, to_y) = self.start, self.end
-        return x + (to_x - x) * share, y + (to_y - y) * share
-
-    @property
-    def upward(self) -> Point:
-        """The unit vector across the line that points up (or, beside an upright line, to the right)."""
-        x, y = math.sin(self.angle), -math.cos(self.angle)
-        return (x, y) if (-round(y, 6), x) > (0, 0) else (-x, -y)
-
-    def shortened(self, start: float, end: float) -> "_Line":
-        """Return the line without so much of its beginning and its end."""
-        dx, dy = math.cos(self.angle), math.sin(self.angle)
-        return _Line(
-            (self.start[0] + dx * start, self.start[1] + dy * start), (self.end[0] - dx * end, self.end[1] - dy * end)
-        )
-
-    def aside(self, distance: float) -> "_Line":
-        x, y = self.upward
-        dx, dy = x * distance, y * distance
-        return _Line((self.start[0] + dx, self.start[1] + dy), (self.end[0] + dx, self.end[1] + dy))
 
 
 def draw_picture(
@@ -105,7 +47,7 @@ def draw_picture(
     SubElement(root, "title", {"id": f"{identity}-title"}).text = f"Observed paths of {plan.scenario}"
     SubElement(root, "desc", {"id": f"{identity}-desc"}).text = describe(traffic, drops)
     for box in layout.boxes:
-        _draw_box(root, box, segments, traffic)
+        draw_box(root, box, segments, traffic.silent_kinds, traffic.blind_kinds)
     degrees = Counter(end.node for one in traffic.links if one.strands for end in (one.link.a, one.link.b))
     counted = _counted_links(plan, traffic)
     for one in traffic.links:
@@ -113,7 +55,7 @@ def draw_picture(
     for node in plan.nodes:
         if node.name in layout.nodes:
             drops_here = any(drop.node == node.name for drop in drops)
-            _draw_node(root, plan, node.name, layout, traffic, with_drops=drops_here)
+            draw_named_node(root, plan, node.name, layout, links, traffic.actors, with_mark=drops_here)
     for drop in drops:
         if drop.node in layout.nodes:
             _draw_drop(root, drop, layout.nodes[drop.node])
@@ -186,58 +128,11 @@ def _empty_boxes(plan: Plan, traffic: Traffic, shown: set[str]) -> list[tuple[st
     return boxes
 
 
-def _draw_box(root: Element, box: Box, segments: Mapping[str, Segment], traffic: Traffic) -> None:
-    segment = segments.get(box.segment)
-    title = segment.title if segment else _KIND_TITLES.get(box.kind, box.segment)
-    silent = box.kind in traffic.silent_kinds
-    frame = svg.group(root, f"segment {box.kind}{' silent' if silent else ''}")
-    svg.rectangle(frame, box.x, box.y, box.width, box.height, "frame", 6)
-    svg.text(frame, (box.x + 12, box.y + 19), title, "segment-title", "start")
-    note = "silent: no packet of any leg" if silent else _KIND_TITLES.get(box.kind, box.kind)
-    if box.kind in traffic.blind_kinds:
-        note = "no packet seen; not all captured"
-    if note != title:
-        svg.text(frame, (box.x + 12, box.y + 33), note, "segment-note", "start")
-
-
-def _draw_node(root: Element, plan: Plan, name: str, layout: Layout, traffic: Traffic, *, with_drops: bool) -> None:
-    node = next(node for node in plan.nodes if node.name == name)
-    at = layout.nodes[name]
-    actor = traffic.actors.get(name)
-    is_party = actor in _parties(plan) and plan.roles.get(actor or "") == (name,)
-    spot = svg.group(root, "node party" if is_party else "node", f"{name}: {node.title or node.kind}")
-    glyphs.draw_node(spot, node, at, is_party=is_party)
-    role = actor if actor is not None and actor != name else None
-    dx, dy, anchor = _free_place(name, layout, traffic, taken=[-90.0] if with_drops else [])
-    lift = 11 if role and dy < 0 else 0
-    svg.text(spot, (at[0] + dx, at[1] + dy - lift), name, "name", anchor)
-    if role:
-        svg.text(spot, (at[0] + dx, at[1] + dy - lift + 11), role, "role", anchor)
-
-
-def _free_place(name: str, layout: Layout, traffic: Traffic, *, taken: list[float]) -> tuple[float, float, str]:
-    """Return where a node's name goes (offset and anchor): the first place that no link, and no mark, takes."""
-    here = layout.nodes[name]
-    ways = list(taken)
-    for one in traffic.links:
-        ends = [one.link.a.node, one.link.b.node]
-        if name in ends:
-            there = layout.nodes[ends[1 - ends.index(name)]]
-            ways.append(math.degrees(math.atan2(there[1] - here[1], there[0] - here[0])))
-    free = [min((abs((way - angle + 180) % 360 - 180) for way in ways), default=180.0) for angle, _ in _NAME_PLACES]
-    wide_enough = next((index for index, space in enumerate(free) if space >= 46), free.index(max(free)))
-    return _NAME_PLACES[wide_enough][1]
-
-
-def _parties(plan: Plan) -> set[str]:
-    return {job.name for job in plan.jobs if job.stage == "party"}
-
-
 def _draw_link(
     root: Element, one: LinkTraffic, layout: Layout, degrees: Mapping[str, int], *, with_counts: bool
 ) -> None:
     a, b = layout.nodes[one.link.a.node], layout.nodes[one.link.b.node]
-    line = _Line(a, b).shortened(NODE_RADIUS, NODE_RADIUS)
+    line = Line(a, b).shortened(NODE_RADIUS, NODE_RADIUS)
     parts = [f"{strand.flow}: {_counts(strand, one)}" for strand in one.strands] or [one.state]
     spot = svg.group(root, f"link {one.state.replace(' ', '-')}", f"{one.link.name}: {'; '.join(parts)}")
     if not one.strands:
@@ -253,7 +148,7 @@ def _draw_link(
             _draw_counts(spot, strand, line.aside(offset), share, above=strand.flow == "signaling")
 
 
-def _count_place(one: LinkTraffic, line: _Line, degrees: Mapping[str, int]) -> float:
+def _count_place(one: LinkTraffic, line: Line, degrees: Mapping[str, int]) -> float:
     """Return how far along a link its counts stand: half-way, or, where slanted links meet, nearer the quieter end."""
     a, b = degrees[one.link.a.node], degrees[one.link.b.node]
     if abs(math.sin(line.angle)) < 0.08 or abs(math.cos(line.angle)) < 0.08 or a == b:
@@ -261,7 +156,7 @@ def _count_place(one: LinkTraffic, line: _Line, degrees: Mapping[str, int]) -> f
     return 0.22 if a < b else 0.78
 
 
-def _draw_strand(spot: Element, strand: Strand, line: _Line) -> None:
+def _draw_strand(spot: Element, strand: Strand, line: Line) -> None:
     css = f"strand {strand.flow}{' forbidden' if strand.forbidden else ''}"
     ahead, back = strand.forward or not strand.directed, strand.backward or not strand.directed
     shaft = line.shortened(ARROW if back else 0, ARROW if ahead else 0)
@@ -274,7 +169,7 @@ def _draw_strand(spot: Element, strand: Strand, line: _Line) -> None:
         glyphs.draw_warning(spot, line.middle)
 
 
-def _draw_counts(spot: Element, strand: Strand, line: _Line, share: float, *, above: bool) -> None:
+def _draw_counts(spot: Element, strand: Strand, line: Line, share: float, *, above: bool) -> None:
     up = line.upward
     side = 1 if above else -1
     reach = 20 if strand.forbidden else 8

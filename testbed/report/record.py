@@ -182,6 +182,7 @@ class ScenarioRecord:
     changes: tuple[Document, ...]
     emulation: Document | None
     quality: Document | None
+    timeline: Document | None
     files: tuple[str, ...]
     "Names of the files that are there."
 
@@ -255,6 +256,7 @@ def _read_scenario(run_directory: Path, entry: ScenarioEntry) -> ScenarioRecord:
         changes=tuple(_as_change(change) for change in manifest.get("changes") or ()),
         emulation=manifest.get("emulation"),
         quality=_read_json(directory / "quality.json") if "quality.json" in files else None,
+        timeline=_read_json(directory / "timeline.json") if "timeline.json" in files else None,
         files=files,
     )
 

@@ -14,6 +14,7 @@ from testbed.report.figures import QualityView, quality_view
 from testbed.report.picture import draw_picture
 from testbed.report.principles import PrincipleView, principle_views
 from testbed.report.record import CheckJudged, Document, LegJudged, LinkSeen, ScenarioRecord, read_events
+from testbed.report.story import StoryView, story_view
 from testbed.report.summary import SummaryRow, segment_kinds
 from testbed.report.traffic import is_forbidden, prediction, scenario_traffic
 from testbed.report.words import facts, plain, shape_words
@@ -27,6 +28,7 @@ EVIDENCE_FILES: Final = (
     "firewalls.json",
     "events.jsonl",
     "quality.json",
+    "timeline.json",
     "media_streams.parquet",
     "links.parquet",
 )
@@ -115,6 +117,7 @@ class ScenarioView:
     health: tuple[tuple[str, str], ...]
     shapes: tuple[ShapeView, ...]
     quality: QualityView | None
+    story: StoryView | None
     events: tuple[EventView, ...]
     events_left_out: int
     files: tuple[tuple[str, str], ...]
@@ -149,6 +152,7 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
         health=facts({key: value for key, value in health.items() if key not in ("degraded", "reasons")}),
         shapes=_shapes(record, [one.link for one in traffic.links] if traffic else []),
         quality=quality_view(record.quality),
+        story=story_view(record, traffic, identity),
         events=tuple(events[:EVENTS_SHOWN]),
         events_left_out=max(0, len(events) - EVENTS_SHOWN),
         files=tuple(

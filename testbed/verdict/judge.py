@@ -20,6 +20,7 @@ from testbed.verdict.legs import LegJudgement, judge_leg
 from testbed.verdict.principles import describe_principles
 from testbed.verdict.quality import remove_quality, write_quality
 from testbed.verdict.relaying import judge_pair, judge_relays
+from testbed.verdict.timeline import remove_timeline, write_timeline
 
 FORMAT: Final = 1
 _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
@@ -34,16 +35,20 @@ def judge(directory: Path) -> dict[str, Any]:
 
 
 def write_judgement(directory: Path) -> dict[str, Any]:
-    """Judge *directory*, write its verdict.json, quality.json and tables, each in one step, and return the verdict.
+    """Judge *directory*, write what follows from that, each file in one step, and return the verdict.
+
+    Besides verdict.json these are quality.json, its tables, and timeline.json.
 
     Its `targets` counts the targets met, missed and unknown; None where nothing could be measured or the rig broke.
     """
     verdict, run = _judge(directory)
     verdict["targets"] = None
     remove_quality(directory)
+    remove_timeline(directory)
     if run is not None:
         try:
             verdict["targets"] = write_quality(run)["outcomes"]
+            write_timeline(run)
         except OSError:
             raise
         except Exception as error:

@@ -15,6 +15,7 @@ from testbed.report import write_report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from report_samples import ALL, write_run
+from story_samples import call_wire, half_way_wire, write_story
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DEADLINE_S = 120
@@ -50,16 +51,30 @@ def browse(tmp_path: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True).stdout
 
 
-def ask(tmp_path: Path, report: Path, script: str, *, width: int = 1280, fragment: str = "") -> Any:
-    """Run *script*, which returns a value, in the page once it is loaded, and return that value."""
+def ask(
+    tmp_path: Path, report: Path, script: str, *, width: int = 1280, fragment: str = "", patient: bool = True
+) -> Any:
+    """Run *script*, which returns a value, in the page once it is loaded, and return that value.
+
+    A *patient* browser waits for timers, on a clock of its own; one that is not has the real clock.
+    """
     probe = report.with_name("probe.html")
+    # A story is unpacked in the background: the script runs once all that are open have been told.
     tail = (
-        f"<script>addEventListener('load', () => {{ const answer = (() => {{ {script} }})();"
+        "<script>const troubles = []; addEventListener('error', (event) => troubles.push(event.message));"
+        " addEventListener('unhandledrejection', (event) => troubles.push(String(event.reason)));"
+        " const until = async (fact) => { while (!fact()) await new Promise((done) => setTimeout(done, 20)); };"
+        " const told = () => [...document.querySelectorAll('details[open] [data-story]')]"
+        ".every((one) => one.dataset.state === 'done');"
+        f" const asked = async () => {{ {script} }};"
+        " addEventListener('load', async () => { await until(told); const answer = await asked();"
         " document.body.insertAdjacentHTML('beforeend', '<pre id=answer></pre>');"
         " document.getElementById('answer').textContent = JSON.stringify(answer); });</script></body>"
     )
+    clock = ["--virtual-time-budget=8000"] if patient else []
     probe.write_text(report.read_text(encoding="utf-8").replace("</body>", tail), encoding="utf-8")
-    dom = browse(tmp_path, f"--window-size={width},900", "--dump-dom", f"{probe.as_uri()}{fragment}")
+    size = f"--window-size={width},900"
+    dom = browse(tmp_path, size, *clock, "--dump-dom", f"{probe.as_uri()}{fragment}")
     found = re.search(r'<pre id="answer">(.*?)</pre>', dom, re.DOTALL)
     assert found, "the page's scripts did not run"
     return json.loads(unescape(found[1]))
@@ -147,3 +162,99 @@ def test_a_principles_cell_shows_its_evidence_and_gives_the_focus_back(tmp_path:
     assert has_focus
     assert "broken" in words
     assert "frame 17 on msee1-er-pe1" in words
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Path:
+    return write_report(write_story(tmp_path / "run", call_wire(packets=60)))
+
+
+def test_a_packet_of_the_timeline_shows_its_headers_and_its_links(tmp_path: Path, story: Path) -> None:
+    script = """
+      const first = document.querySelector('.sign[tabindex="0"]');
+      first.focus();
+      const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+      press('ArrowRight'); press('ArrowRight'); press('ArrowRight');
+      const label = document.activeElement.getAttribute('aria-label');
+      press('Enter');
+      const panel = document.querySelector('[data-packet]');
+      return [troubles, label, panel.hidden, panel.innerText, panel.querySelectorAll('tbody tr').length,
+        document.querySelectorAll('.wire.lit').length];
+    """
+    troubles, label, hidden, words, rows, lit = ask(tmp_path, story, script)
+    assert troubles == []
+    assert "alice to fe" in label
+    assert not hidden
+    assert "core → fw-er" in words
+    assert rows == lit == 4
+
+
+def test_the_replay_moves_a_packet_along_the_links(tmp_path: Path, story: Path) -> None:
+    script = """
+      const on = document.querySelector('[data-step="1"]'), scrub = document.querySelector('[data-scrub]');
+      on.click(); on.click();
+      const words = document.querySelector('[data-told]').textContent;
+      const lit = [...document.querySelectorAll('.wire.lit')].map(one => one.dataset.link);
+      scrub.value = scrub.max; scrub.dispatchEvent(new Event('input'));
+      const last = document.querySelector('[data-told]').textContent;
+      document.querySelector('[data-play]').click();
+      const playing = document.querySelector('[data-play]').textContent;
+      await until(() => document.querySelector('[data-scrub]').value !== '0');
+      document.querySelector('[data-play]').click();
+      return [troubles, words, lit, last, playing, document.querySelector('[data-play]').textContent,
+        document.querySelector('.traveller').classList.contains('shown')];
+    """
+    troubles, words, lit, last, playing, paused, dot = ask(tmp_path, story, script)
+    assert troubles == []
+    assert words.startswith("3 of 20, ")
+    assert "TCP SYN" in words
+    assert lit == ["er"]
+    assert last.startswith("20 of 20, ")
+    assert (playing, paused, dot) == ("Pause", "Play", True)
+
+
+def test_the_mark_of_a_drop_shows_the_dropped_packets_headers(tmp_path: Path) -> None:
+    story = write_report(write_story(tmp_path / "run", half_way_wire()))
+    script = """
+      const mark = document.querySelector('.way.shown [data-dropped-at]');
+      mark.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}));
+      const words = document.querySelector('[data-packet]').innerText;
+      document.querySelector('[data-source=predicted]').click();
+      const shown = [...document.querySelectorAll('.way.shown')].map(one => one.dataset.source);
+      return [troubles, mark.getAttribute('role'), words, shown];
+    """
+    troubles, role, words, shown = ask(tmp_path, story, script)
+    assert (troubles, role, shown) == ([], "button", ["predicted"])
+    assert "TCP SYN-ACK" in words
+    assert "Dropped by fw-inet, rule invalid" in words
+
+
+def test_the_ladder_is_saved_as_a_picture_that_needs_no_page(tmp_path: Path, story: Path) -> None:
+    script = """
+      document.querySelector('.ladder-box').open = true;
+      const saved = saveSvg(document.querySelector('[data-save]'));
+      return [troubles, new XMLSerializer().serializeToString(saved)];
+    """
+    troubles, picture = ask(tmp_path, story, script)
+    assert troubles == []
+    assert "REGISTER sip:contoso.example" in picture
+    assert "10.0.0.10:50010 → 198.18.64.3:5060" in picture
+    assert "var(--" not in picture
+
+
+def test_without_scripts_the_first_way_and_the_ladder_are_still_there(tmp_path: Path, story: Path) -> None:
+    plain = story.with_name("plain.html")
+    plain.write_text(re.sub(r"<script>.*?</script>", "", story.read_text(encoding="utf-8"), flags=re.DOTALL))
+    dom = browse(tmp_path, "--dump-dom", plain.as_uri())
+    assert 'class="way observed shown"' in dom
+    assert "REGISTER sip:contoso.example" in dom
+
+
+def test_a_page_of_many_scenarios_opens_within_two_seconds(tmp_path: Path, story: Path) -> None:
+    run = json.loads((story.parent / "run.json").read_text())
+    run["scenarios"] = [{**run["scenarios"][0], "name": f"test/one@{n}", "verdict": "PASS"} for n in range(25)]
+    (story.parent / "run.json").write_text(json.dumps(run))
+    big = write_report(story.parent)
+    troubles, opened_ms = ask(tmp_path, big, "return [troubles, performance.now()];", patient=False)
+    assert troubles == []
+    assert opened_ms < 2000

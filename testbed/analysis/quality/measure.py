@@ -1,8 +1,7 @@
 """The content of quality.json but for the targets: every stream's figures, the links' achieved figures, the timings."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,15 +9,14 @@ import numpy as np
 from testbed.analysis.demux import Ints
 from testbed.analysis.quality import emodel
 from testbed.analysis.quality.clock import PCMU, clock_rates
+from testbed.analysis.quality.extents import extents
 from testbed.analysis.quality.figures import Figures, interarrival_jitter_ms, passage_figures
 from testbed.analysis.quality.losses import loss_places
-from testbed.analysis.quality.streams import NOT_SEEN, Stream, Stretch, Way, find_streams, smallest_stretches, whole
-from testbed.analysis.quality.streams import stretch as cut
+from testbed.analysis.quality.streams import NOT_SEEN, Stream, Stretch, find_streams, smallest_stretches, whole
 from testbed.analysis.quality.timings import timings
 from testbed.analysis.run import Json, Run
 
 Document = dict[str, Any]
-_MICROSOFT: Final = "microsoft"
 _LEAST_FOR_JITTER: Final = 16
 "J moves by a sixteenth a packet: before so many it still shows its start at 0."
 
@@ -65,52 +63,9 @@ def _describe(run: Run, stream: Stream, clock_rate_hz: int | None) -> Document:
     document["end_to_end"] = end_to_end | _quality(stream, end_to_end, clock_rate_hz)
     document["stretches"] = [
         {"what": what, "name": name, **_figures(stream, part, clock_rate_hz)}
-        for what, name, part in _parts(stream.ways)
+        for what, name, part in extents(stream.ways)
     ]
     return document
-
-
-def _parts(ways: Sequence[Way]) -> Iterator[tuple[str, str, Stretch]]:
-    """Yield what, name and extent of everything a stream is measured on; a part that two ways share comes once."""
-    seen = set()
-    for way in ways:
-        for what, name, part in (*_links(way), *_segments(way), *_paths(way)):
-            if (what, part.links) not in seen:
-                seen.add((what, part.links))
-                yield what, name, part
-
-
-def _links(way: Way) -> Iterator[tuple[str, str, Stretch]]:
-    for part in smallest_stretches(way):
-        yield "link", " + ".join(part.links), part
-
-
-def _segments(way: Way) -> Iterator[tuple[str, str, Stretch]]:
-    for kind, first, behind in _runs([direction.segment_kind for direction in way.directions]):
-        yield "segment", str(kind), cut(way, first, behind)
-
-
-def _paths(way: Way) -> Iterator[tuple[str, str, Stretch]]:
-    """Yield the parts that Microsoft's targets speak of, in whichever direction the stream passes them."""
-    kinds = [direction.segment_kind for direction in way.directions]
-    if _MICROSOFT not in kinds:
-        return
-    for is_microsoft, first, behind in _runs([kind == _MICROSOFT for kind in kinds]):
-        if is_microsoft or not (first == 0 or behind == len(kinds)):
-            continue
-        yield "path", "client to Microsoft edge", cut(way, first, behind)
-        outside = [at for at in range(first, behind) if kinds[at] in ("expressroute", "internet")]
-        if "customer" in kinds[first:behind] and outside:
-            yield "path", "customer edge to Microsoft edge", cut(way, outside[0], outside[-1] + 1)
-
-
-def _runs(values: Sequence[object]) -> Iterator[tuple[object, int, int]]:
-    """Yield each value with the extent of its run."""
-    first = 0
-    for value, run in groupby(values):
-        behind = first + len(list(run))
-        yield value, first, behind
-        first = behind
 
 
 def _figures(stream: Stream, part: Stretch, clock_rate_hz: int | None) -> Document:
