@@ -78,6 +78,8 @@ class QualityView:
     "Why they are not to be believed; empty where they are."
     columns: tuple[str, ...]
     targets: tuple[TargetRow, ...]
+    limits: tuple[dict[str, Any], ...]
+    "Of each target: name, path, figure and limit, once."
     streams: tuple[StreamView, ...]
     timing_names: tuple[str, ...]
     timings: tuple[tuple[str, tuple[str, ...]], ...]
@@ -104,10 +106,16 @@ def quality_view(quality: Document | None) -> QualityView | None:
         untrusted=() if trusted["timing"] and trusted["complete"] else tuple(trusted["reasons"]),
         columns=tuple(title for title, _ in FIGURES.values()),
         targets=_target_rows(quality["targets"]),
+        limits=_limits(quality["targets"]),
         streams=tuple(_stream(stream) for stream in quality["streams"]),
         timing_names=tuple(TIMINGS.values()),
         timings=tuple((told["party"], tuple(_ms(told.get(name)) for name in TIMINGS)) for told in quality["timings"]),
     )
+
+
+def _limits(judged: list[Document]) -> tuple[dict[str, Any], ...]:
+    told = dict.fromkeys((one["target"], one["path"], one["figure"], one["limit"]) for one in judged)
+    return tuple({"name": name, "path": path, "figure": figure, "limit": limit} for name, path, figure, limit in told)
 
 
 def _target_rows(judged: list[Document]) -> tuple[TargetRow, ...]:

@@ -7,9 +7,11 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from testbed import files
+from testbed.report.charts import CHART_TITLES, box_chart, charts, packed_library
 from testbed.report.figures import STRETCH_COLUMNS
 from testbed.report.principles import principle_rules
 from testbed.report.record import RunRecord, read_record
+from testbed.report.spread import spreads
 from testbed.report.summary import FLOWS, summary_rows
 from testbed.report.view import scenario_view
 from testbed.report.words import facts, measured, moment, plain
@@ -62,6 +64,20 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "flows": FLOWS,
         "verdicts": [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]],
         "marks": MARKS,
+        **_charts(record),
         "principle_rules": principle_rules(record),
         "stretch_columns": STRETCH_COLUMNS,
+    }
+
+
+def _charts(record: RunRecord) -> dict[str, Any]:
+    """Return what charts need; no library in a page that has nothing to chart."""
+    told = spreads(record)
+    has_charts = any((scenario.timeline or {}).get("series") for scenario in record.scenarios)
+    return {
+        "spreads": told,
+        "spread_points": [one.as_point() for one in told],
+        "chart_titles": CHART_TITLES,
+        "chart_specs": {**charts(), "boxes": box_chart()} if has_charts else None,
+        "chart_library": packed_library() if has_charts else "",
     }

@@ -14,6 +14,7 @@ import pytest
 from testbed.report import write_report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from quality_samples import SHAPED, send, shaped_plan
 from report_samples import ALL, write_run
 from story_samples import call_wire, half_way_wire, write_story
 
@@ -56,18 +57,21 @@ def ask(
 ) -> Any:
     """Run *script*, which returns a value, in the page once it is loaded, and return that value.
 
-    A *patient* browser waits for timers, on a clock of its own; one that is not has the real clock.
+    A *patient* browser draws all that is open first and waits for timers, on a clock of its own; one that is not has
+    the real clock.
     """
     probe = report.with_name("probe.html")
-    # A story is unpacked in the background: the script runs once all that are open have been told.
+    # Parts are drawn when a frame shows them near the window; without a window there is no frame, so they are told to.
     tail = (
         "<script>const troubles = []; addEventListener('error', (event) => troubles.push(event.message));"
         " addEventListener('unhandledrejection', (event) => troubles.push(String(event.reason)));"
         " const until = async (fact) => { while (!fact()) await new Promise((done) => setTimeout(done, 20)); };"
-        " const told = () => [...document.querySelectorAll('details[open] [data-story]')]"
-        ".every((one) => one.dataset.state === 'done');"
+        " const parts = [...document.querySelectorAll('details[open] [data-story], [data-boxes]')];"
+        " const told = () => parts.every((one) => one.dataset.state === 'done');"
         f" const asked = async () => {{ {script} }};"
-        " addEventListener('load', async () => { await until(told); const answer = await asked();"
+        f" const patient = {json.dumps(patient)};"
+        " const drawn = async () => { if (patient) { parts.forEach(drawPart); await until(told); } };"
+        " addEventListener('load', async () => { await drawn(); const answer = await asked();"
         " document.body.insertAdjacentHTML('beforeend', '<pre id=answer></pre>');"
         " document.getElementById('answer').textContent = JSON.stringify(answer); });</script></body>"
     )
@@ -258,3 +262,20 @@ def test_a_page_of_many_scenarios_opens_within_two_seconds(tmp_path: Path, story
     troubles, opened_ms = ask(tmp_path, big, "return [troubles, performance.now()];", patient=False)
     assert troubles == []
     assert opened_ms < 2000
+
+
+def test_charts_are_drawn_in_the_page_without_eval(tmp_path: Path) -> None:
+    wire = call_wire(packets=0)
+    wire.plan = shaped_plan(*SHAPED)
+    send(wire, range(60), lambda link, number: 10_000_000 if link == "er" else 0)
+    page = write_report(write_story(tmp_path / "run", wire))
+    assert "unsafe-eval" not in page.read_text(encoding="utf-8")
+    script = """
+      const drawn = [...document.querySelectorAll('[data-chart] svg')];
+      return [troubles, drawn.map(one => one.getAttribute('aria-label')), drawn[1].textContent];
+    """
+    troubles, labels, words = ask(tmp_path, page, script)
+    assert troubles == []
+    assert len(labels) == 5
+    assert all(label and "figures" in label for label in labels)
+    assert "p90 below 50" in words

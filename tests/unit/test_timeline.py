@@ -157,6 +157,7 @@ def test_series_show_a_delay_step_and_a_lost_packet_where_they_were(tmp_path: Pa
     assert before == pytest.approx([12] * 50, abs=0.1)
     assert after == pytest.approx([32] * 49, abs=0.1)
     lossy = [(at, percent) for at, percent, _ in one["loss"] if percent]
+    assert one["window_ms"] == 200
     assert lossy == [(pytest.approx(1.5, abs=0.11), 10.0)]
     assert max(one["delay_change"], key=lambda point: point[1])[0] == pytest.approx(1.1, abs=0.11)
     assert one["segments"]["expressroute"]["points"][0] == [pytest.approx(10, abs=0.1), 0.0]

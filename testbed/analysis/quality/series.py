@@ -49,6 +49,7 @@ def _series(stream: Stream, clock_rate_hz: int | None) -> Document:
         "delay_change": [],
         "jitter": _jitter(stream, shown, clock_rate_hz, start_ns),
         "loss": [],
+        "window_ms": None,
         "segments": {},
         "box": None,
     }
@@ -56,6 +57,7 @@ def _series(stream: Stream, clock_rate_hz: int | None) -> Document:
         document["delay"] = _points(passage.entered_ns[passage.left] - start_ns, passage.delay_ms)
         document["delay_change"] = _changes(passage, start_ns)
         document["loss"] = _losses(passage, start_ns)
+        document["window_ms"] = _windows(passage.entered_ns).width_ns / 1e6 if len(passage.entered_ns) else None
     for what, name, part in named:
         each = _passage(stream, part) if what == "segment" else None
         if each is not None and len(each.delay_ms):

@@ -15,12 +15,6 @@ const html = (name, words = "", css = "") => {
 const ms = (ns) => (ns / 1e6).toLocaleString("en", { minimumFractionDigits: 3, maximumFractionDigits: 3 }) + " ms";
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-const unpack = async (text) => {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).json();
-};
-
 const hop = (data, seen) => {
   const [a, b] = data.nodes[seen[0]];
   return seen[1] ? [a, b] : [b, a];
@@ -224,16 +218,20 @@ const saveSvg = (button) => {
 const tell = async (root) => {
   if (root.dataset.state) return;
   root.dataset.state = "unpacking";
-  const data = await unpack(root.querySelector("[data-packed]").textContent);
+  const data = JSON.parse(await inflate(root.querySelector("[data-packed]").textContent));
   const panel = new PacketPanel(root, data);
   new Ways(root, data, panel);
   new Timeline(root, data, panel);
-  if (typeof drawCharts === "function") drawCharts(root, data);
+  await drawCharts(root, data);
   root.dataset.state = "done";
 };
+// Opening all scenarios at once must not draw all at once: each part is drawn when it is near what is looked at.
+const drawPart = (part) => ("boxes" in part.dataset ? drawBoxes(part) : tell(part));
+const near = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) drawPart(entry.target);
+}, { rootMargin: "600px" });
+for (const boxes of document.querySelectorAll("[data-boxes]")) near.observe(boxes);
 for (const root of document.querySelectorAll("[data-story]")) {
-  const scenario = root.closest("details.scenario");
-  if (scenario.open) tell(root);
-  scenario.addEventListener("toggle", () => { if (scenario.open) tell(root); });
+  near.observe(root);
   for (const button of root.querySelectorAll("[data-save]")) button.addEventListener("click", () => saveSvg(button));
 }
