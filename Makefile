@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup setup-test run test lint bench clean
+.PHONY: setup setup-test run test lint bench catalogue clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,10 @@ lint: setup
 
 bench: setup-test
 	$(BIN)/python -m benchmarks
+
+# docs/catalogue.md and its pictures, from runs in which every scenario passed: make catalogue RUNS="results/A results/B"
+catalogue: setup
+	$(BIN)/python -m testbed.report.catalogue_page docs $(or $(RUNS),results/latest)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

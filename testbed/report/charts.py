@@ -67,7 +67,7 @@ def charts() -> dict[str, Spec]:
 
 def box_chart() -> Spec:
     """Return the chart of all scenarios: the spread of each stream's end-to-end delay."""
-    row = {"field": "stream", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 330}}
+    row = {"field": "stream", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 420}}
     at = {"type": "quantitative", "title": "One-way delay end to end, ms"}
     tip = [
         {"field": name, "type": "quantitative", "title": name} for name in ("min", "p25", "median", "p75", "p95", "max")

@@ -24,7 +24,7 @@ class Spread:
 
     def as_point(self) -> dict[str, str | float]:
         """Return it as the chart takes it."""
-        doubt = "" if self.trusted else " (not to be trusted)"
+        doubt = "" if self.trusted else " (not trusted)"
         return {"stream": f"{self.scenario}: {self.stream}{doubt}", **{name: getattr(self, name) for name in _FIGURES}}
 
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,13 +43,19 @@ def story_view(record: ScenarioRecord, traffic: Traffic | None, identity: str) -
     timeline = record.timeline
     if timeline is None:
         return None
-    legs = _leg_ways(record, timeline) if record.plan else ()
+    legs = leg_ways(record)
     shown = next((number for number, leg in enumerate(legs) if leg.died), 0)
     picture = None
     if record.plan and any(way for leg in legs for way in (*leg.observed, *leg.predicted)):
         actors = traffic.actors if traffic else {}
         picture = draw_ways(
-            record.plan, legs, record.segments, actors, _replayed(timeline), identity=f"ways-{identity}", shown=shown
+            record.plan,
+            legs,
+            record.segments,
+            actors,
+            replayed_links(timeline, timeline["legs"]),
+            identity=f"ways-{identity}",
+            shown=shown,
         )
     sip = messages(timeline)
     return StoryView(
@@ -65,10 +72,12 @@ def story_view(record: ScenarioRecord, traffic: Traffic | None, identity: str) -
     )
 
 
-def _leg_ways(record: ScenarioRecord, timeline: Document) -> tuple[LegWays, ...]:
+def leg_ways(record: ScenarioRecord) -> tuple[LegWays, ...]:
+    """Return the ways of a scenario's legs; none without a plan or a timeline."""
+    if record.plan is None or record.timeline is None:
+        return ()
     plan = record.plan
-    assert plan is not None
-    return tuple(_one_leg(record, plan, told) for told in timeline["legs"])
+    return tuple(_one_leg(record, plan, told) for told in record.timeline["legs"])
 
 
 def _one_leg(record: ScenarioRecord, plan: Plan, told: Document) -> LegWays:
@@ -86,9 +95,9 @@ def _one_leg(record: ScenarioRecord, plan: Plan, told: Document) -> LegWays:
     )
 
 
-def _replayed(timeline: Document) -> set[str]:
-    """Return the links that the replayed packets cross."""
-    packets = {number for leg in timeline["legs"] for number in leg["packets"]}
+def replayed_links(timeline: Document, legs: Iterable[Document]) -> set[str]:
+    """Return the links that the replayed packets of *legs* cross."""
+    packets = {number for leg in legs for number in leg["packets"]}
     return {timeline["links"][seen[0]] for number in packets for seen in timeline["packets"][number]["way"]}
 
 

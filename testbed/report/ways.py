@@ -132,7 +132,7 @@ def _root(plan: Plan, legs: Sequence[LegWays], layout: Layout, identity: str) ->
         {
             "xmlns": "http://www.w3.org/2000/svg",
             "class": "picture ways",
-            "role": "img",
+            "role": "group",
             "aria-labelledby": f"{identity}-title {identity}-desc",
             "viewBox": f"0 0 {svg.number(layout.width)} {svg.number(height)}",
             "width": svg.number(layout.width),

@@ -18,7 +18,7 @@ from testbed.report.words import facts, measured, moment, plain, shape_words
 from testbed.topology import LinkShape
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
-STYLE = Path(testbed.report.__file__).parent / "templates" / "style.css"
+STYLE = Path(testbed.report.__file__).parent / "templates" / "palette.css"
 
 
 class Page(HTMLParser):
