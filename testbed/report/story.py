@@ -32,6 +32,8 @@ class StoryView:
     ladder: Markup | None
     messages: int
     messages_left_out: int
+    has_tls: bool
+    "Whether signaling was encrypted, so that the ladder lacks what was."
     lanes: tuple[tuple[str, int, int], ...]
     "Lane, packets there are, packets shown."
     dropped: int
@@ -66,6 +68,7 @@ def story_view(record: ScenarioRecord, traffic: Traffic | None, identity: str) -
         ladder=Markup(draw_ladder(sip, record.name, identity=f"ladder-{identity}")) if sip else None,
         messages=len(sip),
         messages_left_out=max(0, len(sip) - MOST),
+        has_tls=any(layer == "TLS" for packet in timeline["packets"] for layer, _ in packet["layers"]),
         lanes=tuple((name, lane["packets"], lane["shown"]) for name, lane in timeline["lanes"].items()),
         dropped=timeline["dropped"],
         has_series=bool(timeline["series"]),

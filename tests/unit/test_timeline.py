@@ -72,6 +72,17 @@ def test_tcp_is_told_by_flags_and_sip_whole(tmp_path: Path) -> None:
     assert (called, headers["SIP"]) == ("OPTIONS sip:a", "OPTIONS sip:a SIP/2.0\nMax-Forwards: 1")
 
 
+@pytest.mark.parametrize(
+    ("payload", "called"),
+    [(b"\x16\x03\x01\x00\x05hello", "TLS Handshake"), (b"\x9c\xff\x00\xe2", "TLS record, continued")],
+)
+def test_signaling_over_tls_is_told_as_records(tmp_path: Path, payload: bytes, called: str) -> None:
+    name, headers = one_packet(tmp_path, payload, Tcp(1), 5060)
+    assert name == called
+    assert "encrypted SIP" in headers["TLS"]
+    assert "SIP" not in headers
+
+
 def test_a_sip_response_says_what_it_answers() -> None:
     assert sip_title(b"SIP/2.0 200 OK\r\nCSeq: 3 INVITE\r\n\r\n") == "200 OK (INVITE)"
     assert sip_title(b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\n") == "SIP, continued"

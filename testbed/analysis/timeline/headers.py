@@ -44,7 +44,7 @@ _ATTRIBUTES: Final = {
 }
 "Those that tell a reader something; integrity, fingerprint and padding do not."
 _MAGIC: Final = 0x2112A442
-_DTLS_TYPES: Final = {20: "ChangeCipherSpec", 21: "Alert", 22: "Handshake", 23: "ApplicationData"}
+_RECORD_TYPES: Final = {20: "ChangeCipherSpec", 21: "Alert", 22: "Handshake", 23: "ApplicationData"}
 _BGP_TYPES: Final = {1: "OPEN", 2: "UPDATE", 3: "NOTIFICATION", 4: "KEEPALIVE"}
 
 
@@ -54,14 +54,21 @@ def title(packets: Packets, row: int) -> str:
     if protocol == TCP and not int(packets.payload_length[row]):
         return f"TCP {_tcp_flags(int(packets.tcp_flags[row])).replace(', ', '-')}"
     if kind == Kind.SIP:
-        return sip_title(packets.payload(row))
+        payload = packets.payload(row)
+        return f"TLS {_record_type(payload)}" if is_tls(payload) else sip_title(payload)
     if kind == Kind.RTP:
         return f"RTP {int(packets.sequence[row])}"
     if kind in (Kind.STUN, Kind.TURN_INDICATION):
         return _stun_title(packets.inner(row) if kind == Kind.STUN else packets.payload(row))
     if kind == Kind.DTLS:
-        return f"DTLS {_dtls_type(packets.inner(row))}"
+        return f"DTLS {_record_type(packets.inner(row))}"
     return kind.name.replace("_", " ")
+
+
+def is_tls(payload: bytes) -> bool:
+    """Whether a segment of a signaling connection is TLS: it begins a record (RFC 8446 section 5.1) or is no text."""
+    begins = len(payload) >= 3 and payload[0] in _RECORD_TYPES and payload[1] == 3
+    return begins or not (payload.isascii() or START_LINE.search(payload))
 
 
 def sip_title(payload: bytes) -> str:
@@ -110,7 +117,9 @@ def _layers(packets: Packets, row: int) -> Iterator[Layer]:
 
 
 def _inside(packets: Packets, row: int, kind: Kind) -> Iterator[Layer]:
-    if kind == Kind.SIP and int(packets.payload_length[row]):
+    if kind == Kind.SIP and is_tls(packets.payload(row)):
+        yield "TLS", f"{_record_type(packets.payload(row))}, {int(packets.payload_length[row])} bytes, encrypted SIP"
+    elif kind == Kind.SIP and int(packets.payload_length[row]):
         yield "SIP", packets.payload(row).decode("utf-8", "replace").replace("\r\n", "\n").strip()
     elif kind == Kind.RTP:
         numbers = f"SSRC {int(packets.ssrc[row]):#010x}, sequence {int(packets.sequence[row])}"
@@ -122,7 +131,7 @@ def _inside(packets: Packets, row: int, kind: Kind) -> Iterator[Layer]:
         message = packets.inner(row) if kind == Kind.STUN else packets.payload(row)
         yield "STUN", "; ".join((_stun_title(message), *_stun_attributes(message)))
     elif kind == Kind.DTLS:
-        yield "DTLS", f"{_dtls_type(packets.inner(row))}, {int(packets.inner_length[row])} bytes"
+        yield "DTLS", f"{_record_type(packets.inner(row))}, {int(packets.inner_length[row])} bytes"
 
 
 def _tcp_flags(flags: int) -> str:
@@ -159,8 +168,8 @@ def _stun_value(number: int, value: bytes) -> str:
     return f"{int.from_bytes(value[:2], 'big'):#06x}" if number == 0x000C and len(value) >= 2 else ""
 
 
-def _dtls_type(record: bytes) -> str:
-    return _DTLS_TYPES.get(record[0], f"type {record[0]}") if record else "empty"
+def _record_type(record: bytes) -> str:
+    return _RECORD_TYPES.get(record[0], "record, continued") if record else "empty"
 
 
 def bgp_title(payload: bytes) -> str | None:
