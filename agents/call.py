@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 from agents.ice import RelayError
+from agents.kinds import PICTURES, Kind
 from agents.media import MediaFailed
+from agents.pictures import Watched
 from agents.process import Message, Say, one_line
 from agents.sip.call import Dialog, IncomingCall
 from agents.sip.errors import CertificateRefused, SipFailure, SipTimeout, TransportFailure
@@ -17,6 +19,8 @@ from agents.tone import Listener
 UNFORESEEN: Final = "failed"
 "Cause of an error that no part expects: the detail tells its type."
 _BYE_LIMIT_S: Final = 0.3
+_SETTLE_LIMIT_S: Final = 5.0
+"How long after the call's duration a file that is still being sent may take."
 
 
 class CallEnded(Exception):
@@ -39,6 +43,8 @@ class Session(Protocol):
     async def heard(self, *, limit_s: float) -> None: ...
     async def is_heard(self, *, limit_s: float) -> None: ...
     async def lost(self) -> None: ...
+    async def settled(self, *, limit_s: float) -> None: ...
+    def failures(self) -> Mapping[Kind, str]: ...
     async def result(self) -> Message: ...
     async def close(self) -> None: ...
 
@@ -94,6 +100,7 @@ class Call:
         self._ending: CallEnded | Exception | None = None
         self._finished: asyncio.Task[None] | None = None
         self.listener = Listener()
+        self.watched = {kind: Watched(is_slide=kind == "application-sharing") for kind in PICTURES}
         self.session: Session | None = None
         self.dialog: Dialog | None = None
         self.relay_failure: RelayError | None = None
@@ -129,6 +136,8 @@ class Call:
         await self.session.connected(limit_s=self.seconds_to(deadline_s))
         if (pair := self.session.selected_pair()) is not None:
             self.event("ice", selected_pair=pair)
+        for kind, cause in self.session.failures().items():
+            self.event("media-failed", media=kind, cause=cause)
         await self.session.heard(limit_s=self.seconds_to(deadline_s))
         self.reached(Milestones.MEDIA)
         self.event("media")
@@ -140,9 +149,13 @@ class Call:
         assert self.session is not None
         ends: list[Coroutine[Any, Any, None]] = [self._hung_up(), self._media_lost(self.session)]
         if duration_s is not None:
-            ends.append(asyncio.sleep(self._moments[Milestones.MEDIA] + duration_s - self._loop.time()))
+            ends.append(self._said_all(self.session, self._moments[Milestones.MEDIA] + duration_s))
         await self._first_of(*map(asyncio.create_task, ends))
         raise CallEnded("hangup")
+
+    async def _said_all(self, session: Session, until_s: float) -> None:
+        await asyncio.sleep(until_s - self._loop.time())
+        await session.settled(limit_s=_SETTLE_LIMIT_S)
 
     async def _hung_up(self) -> None:
         assert self.dialog is not None
@@ -209,6 +222,9 @@ class Call:
 
     async def _measured(self) -> Message:
         measured = await self.session.result() if self.session and self.session.is_open else {}
+        for kind in measured.get("media") or ():
+            if kind in self.watched:
+                measured["media"][kind] |= self.watched[kind].describe(self._tones_hz)
         level = self.listener.received_level_dbov()
         return {
             **({"call_id": self.dialog.call_id} if self.dialog else {}),

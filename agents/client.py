@@ -6,9 +6,12 @@ from typing import Any, Final, Self
 
 from agents import g711, tone
 from agents.call import Call, CallEnded, Milestones, cause_of, take, tones_of
+from agents.files import FileChannel, file_of
 from agents.ice import TurnTransport
-from agents.media import MediaSession
+from agents.kinds import PICTURES, Kind, Mark, marks_of
+from agents.media import Access, Ends, MediaSession, PictureEnd
 from agents.pace import FrameClock, LoopLag
+from agents.pictures import OwnPictures
 from agents.plain import PlainSession
 from agents.process import Commands, Message, Say, one_line
 from agents.relaying import RelayAccess, Side
@@ -45,6 +48,9 @@ class Settings:
     is_guest: bool
     uses_ice: bool
     "Else plain RTP, without a relay."
+    marks: dict[Kind, Mark]
+    file_bytes: int
+    "Size of the file that we share where a call has file transfer; 0: none."
 
     @classmethod
     def from_job(cls, job: Message) -> Self:
@@ -67,6 +73,8 @@ class Settings:
                 tones_hz=tones_of(job),
                 is_guest=bool(job.get("guest", False)),
                 uses_ice=bool(job.get("ice", True)),
+                marks=marks_of(job),
+                file_bytes=int(job.get("file_bytes", 65536)),
             )
         except KeyError as missing:
             raise ValueError(f"a client's job needs the key {missing}") from None
@@ -79,6 +87,9 @@ class Client:
         self._settings, self._say = settings, say
         self._clock = FrameClock()
         self._tone = tone.tone_frames(settings.tone_hz)
+        self._pictures = {
+            kind: OwnPictures(settings.tone_hz, is_slide=kind == "application-sharing") for kind in PICTURES
+        }
         self._agent = UserAgent(
             uri=settings.uri,
             local_address=settings.address,
@@ -143,21 +154,25 @@ class Client:
                 clock=self._clock,
                 source=self._source,
                 sink=lambda payload: call.listener.hear(g711.decode(payload)),
+                mark=self._settings.marks.get("audio"),
             )
             call.session = plain
             return plain
         relay = await self._relay.server(conference) if self._settings.uses_relay else None
         call.relay_failure = self._relay.failure
-        session = MediaSession(
+        access = Access(address=self._settings.address, relay=relay, marks=self._settings.marks)
+        session = call.session = MediaSession(self._ends(call), access, bundled=bundled)
+        return session
+
+    def _ends(self, call: Call) -> Ends:
+        shares = self._settings.file_bytes
+        return Ends(
             clock=self._clock,
             source=self._source,
             sink=call.listener.hear,
-            address=self._settings.address,
-            relay=relay,
-            bundled=bundled,
+            pictures={kind: PictureEnd(own.encoded, call.watched[kind].take) for kind, own in self._pictures.items()},
+            files=FileChannel((file_of(self._settings.name, shares),) if shares else ()),
         )
-        call.session = session
-        return session
 
     def _source(self, frame: int) -> bytes:
         return self._tone[frame % len(self._tone)]

@@ -1,48 +1,23 @@
 """A conference server: focus and mixer. Whoever calls `sip:<uri_prefix>...` meets all who called the same URI."""
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import Any, Final
-
-import numpy as np
-from av import VideoFrame
 
 from agents import tone
 from agents.call import Call, CallEnded, take, tones_of
-from agents.frames import Mixer
-from agents.ice import TurnServer
-from agents.media import MediaSession
+from agents.kinds import PICTURES, marks_of
+from agents.media import Access, Ends, MediaSession
 from agents.pace import FrameClock, LoopLag
 from agents.process import Commands, Message, Say
 from agents.relaying import own_turn_server
+from agents.room import Room
 from agents.sip.hop import Hop, Listen
 from agents.sip.tls import Credentials
 from agents.sip.ua import IncomingCall, UserAgent
-from agents.tracks import picture
 
 _ANNOUNCEMENT_HZ: Final = 250
 _ANNOUNCEMENT_DBOV: Final = -35.0
 "Quieter than any party, yet loud enough to be heard as a tone."
-
-
-@dataclass
-class Room:
-    """One conference."""
-
-    mixer: Mixer
-    pictures: dict[str, Any] = field(default_factory=dict)
-    "The last picture (yuv420p pixels) of each participant that sends any."
-
-    def picture_for(self, participant: str) -> Any:
-        """Return the last picture of somebody else; a test picture while nobody else sends any."""
-        for other in self.mixer.participants:
-            if other != participant and other in self.pictures:
-                return VideoFrame.from_ndarray(self.pictures[other], format="yuv420p")
-        return picture(0)
-
-    def take_picture(self, participant: str, frame: Any) -> None:
-        """Keep a picture for the others."""
-        self.pictures[participant] = np.ascontiguousarray(frame.to_ndarray(format="yuv420p"))
 
 
 class Conference:
@@ -52,14 +27,18 @@ class Conference:
         """Raise ValueError where *job* lacks a key (docs/agents.md)."""
         try:
             self._name, self._prefix = str(job["name"]), str(job["uri_prefix"])
-            self._address = address = str(job["address"]).partition("/")[0]
+            address = str(job["address"]).partition("/")[0]
             listen = [Listen.from_json(entry) for entry in job["listen"]]
             front_end = Hop.from_json(job["front_end"]) if job.get("front_end") else None
         except KeyError as missing:
             raise ValueError(f"a conference's job needs the key {missing}") from None
         relay = job.get("relay")
-        self._relay: TurnServer | None = own_turn_server(relay, user=self._name) if relay else None
-        self._relay_only = bool(job.get("relay_only", False))
+        self._access = Access(
+            address=address,
+            relay=own_turn_server(relay, user=self._name) if relay else None,
+            relay_only=bool(job.get("relay_only", False)),
+            marks=marks_of(job),
+        )
         self._setup_limit_s = int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9
         self._announcement = tone.tone_frames(int(job.get("tone_hz", _ANNOUNCEMENT_HZ)), level_dbov=_ANNOUNCEMENT_DBOV)
         self._say, self._clock = say, FrameClock()
@@ -85,19 +64,18 @@ class Conference:
         if not uri.removeprefix("sip:").startswith(self._prefix.removeprefix("sip:")):
             await incoming.reject(404)
             return
-        room = self._rooms.setdefault(uri, Room(Mixer(self._announcement)))
+        room = self._rooms.setdefault(uri, Room(self._announcement))
         participant = incoming.call_id
         call = Call(name=None, peer=incoming.caller, say=self._say, tones_hz=self._tones_hz)
         self._calls.append(call)
-        room.mixer.join(participant)
+        room.join(participant)
         try:
             await take(
                 incoming, call, lambda: self._session(room, participant, call), setup_limit_s=self._setup_limit_s
             )
         finally:
-            room.mixer.leave(participant)
-            room.pictures.pop(participant, None)
-            if not room.mixer.participants:
+            room.leave(participant)
+            if room.is_empty:
                 self._rooms.pop(uri, None)
 
     async def _session(self, room: Room, participant: str, call: Call) -> MediaSession:
@@ -105,16 +83,14 @@ class Conference:
             call.listener.hear(samples)
             room.mixer.take(participant, samples)
 
-        return MediaSession(
+        ends = Ends(
             clock=self._clock,
             source=lambda frame: room.mixer.frame_for(participant, frame),
             sink=hear,
-            address=self._address,
-            relay=self._relay,
-            relay_only=self._relay_only,
-            picture_source=lambda: room.picture_for(participant),
-            picture_sink=lambda frame: room.take_picture(participant, frame),
+            pictures={kind: room.galleries[kind].end_of(participant, call.watched[kind]) for kind in PICTURES},
+            files=room.shelf.join(participant),
         )
+        return MediaSession(ends, self._access)
 
     async def stop(self) -> list[Message]:
         """End all conferences; return what each participant's call measured."""

@@ -73,6 +73,8 @@ def turnserver_configuration(job: Mapping[str, Any], directory: Path) -> str:
         "no-dynamic-ip-list",
         "no-dynamic-realms",
         "relay-threads=1",
+        # A socket for each client: on one socket for all, coturn's mark of one client's packets is every client's.
+        "ne=1",
         f"userdb={directory / DATABASE}",
         f"pidfile={directory / 'turnserver.pid'}",
         "log-file=stdout",

@@ -9,7 +9,9 @@ from typing import Any, Literal
 from aioice import stun, turn
 from aiortc import RTCIceServer
 
+from agents.kinds import Mark
 from agents.process import Message
+from agents.sockets import marked
 
 RelayCause = Literal["relay-refused", "relay-unreachable"]
 TurnTransport = Literal["udp", "tcp", "tls"]
@@ -110,8 +112,10 @@ def trust_relay(ice_transport: Any, server: TurnServer) -> None:
         ice_transport._connection.turn_ssl = context
 
 
-def confine(ice_transport: Any, *, address: str, gather_limit_s: float) -> None:
+def confine(ice_transport: Any, *, address: str | None, gather_limit_s: float, mark: Mark | None = None) -> None:
     """Have an aiortc ICE transport gather on *address* alone, and wait for STUN and TURN at most *gather_limit_s*.
+
+    Its sockets, those towards its relay too, get the ports and the DSCP of *mark*.
 
     aioice takes both as arguments of `Connection.get_component_candidates`, but aiortc passes neither. On a node with a
     second network, candidates there could cross to where the node must not, and STUN from there waits for lost answers.
@@ -120,7 +124,9 @@ def confine(ice_transport: Any, *, address: str, gather_limit_s: float) -> None:
     gather = connection.get_component_candidates
 
     async def gather_confined(component: int, addresses: list[str]) -> Any:
-        return await gather(component, [a for a in addresses if a == address], timeout=gather_limit_s)
+        with marked(mark):
+            own = [a for a in addresses if address in (None, a)]
+            return await gather(component, own, timeout=gather_limit_s)
 
     connection.get_component_candidates = gather_confined
 

@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 from agents import g711
 from agents.call import Call, CallEnded, Milestones, cause_of, tones_of
 from agents.frames import FrameQueue
-from agents.ice import TurnServer
-from agents.media import MediaSession
+from agents.kinds import marks_of
+from agents.media import Access, Ends, MediaSession
 from agents.pace import FrameClock, LoopLag
 from agents.plain import PlainSession
 from agents.process import Commands, Message, Say
@@ -58,18 +58,15 @@ class Bridge:
             to_pool.put(payload)
 
         self.pool_session = MediaSession(
-            clock=mediation.clock,
-            source=lambda frame: to_pool.pop() or g711.SILENCE,
-            sink=from_pool,
-            address=mediation.address,
-            relay=mediation.relay,
-            relay_only=mediation.relay_only,
+            Ends(clock=mediation.clock, source=lambda frame: to_pool.pop() or g711.SILENCE, sink=from_pool),
+            mediation.access,
         )
         self.gateway_session = PlainSession(
             mediation.gateway_facing_address,
             clock=mediation.clock,
             source=lambda frame: to_gateway.pop() or g711.SILENCE,
             sink=from_gateway,
+            mark=mediation.access.marks.get("audio"),
         )
         self.pool.session, self.gateway.session = self.pool_session, self.gateway_session
 
@@ -172,8 +169,12 @@ class Mediation:
         except KeyError as missing:
             raise ValueError(f"a mediation server's job needs the key {missing}") from None
         relay = job.get("relay")
-        self.relay: TurnServer | None = own_turn_server(relay, user=name) if relay else None
-        self.relay_only = bool(job.get("relay_only", False))
+        self.access = Access(
+            address=self.address,
+            relay=own_turn_server(relay, user=name) if relay else None,
+            relay_only=bool(job.get("relay_only", False)),
+            marks=marks_of(job),
+        )
         self.gateway_facing_address = str(job.get("gateway_facing_address", self.address))
         self.clock = FrameClock()
         self._say = say

@@ -4,25 +4,37 @@ import asyncio
 from collections.abc import Callable
 
 from agents import rtp
+from agents.connection import MediaFailed
 from agents.frames import FrameSource
-from agents.media import MediaFailed
+from agents.kinds import Kind, Mark
 from agents.pace import FrameClock
 from agents.process import Message
+from agents.sockets import marked
 
 
 class PlainSession:
     """One PCMU stream both ways. Use `offer` then `accept`, or `answer`; at the end `result` and `close`."""
 
-    def __init__(self, address: str, *, clock: FrameClock, source: FrameSource, sink: Callable[[bytes], None]) -> None:
-        """*sink* takes each mu-law payload as it arrives."""
+    def __init__(
+        self,
+        address: str,
+        *,
+        clock: FrameClock,
+        source: FrameSource,
+        sink: Callable[[bytes], None],
+        mark: Mark | None = None,
+    ) -> None:
+        """*sink* takes each mu-law payload as it arrives; *mark* says which port and DSCP the socket has."""
+        self._mark = mark
         self._address, self._clock, self._source, self._sink = address, clock, source, sink
         self._stream: rtp.PlainRtpStream | None = None
         self._remote: tuple[str, int] | None = None
 
     async def _open(self) -> str:
-        self._stream = await rtp.PlainRtpStream.open(
-            self._address, clock=self._clock, source=self._source, sink=self._sink
-        )
+        with marked(self._mark):
+            self._stream = await rtp.PlainRtpStream.open(
+                self._address, clock=self._clock, source=self._source, sink=self._sink
+            )
         return rtp.write_sdp(self._address, self._stream.port)
 
     async def offer(self) -> str:
@@ -71,6 +83,13 @@ class PlainSession:
     async def lost(self) -> None:
         """Never returns: without RTCP silence has no name."""
         await asyncio.Event().wait()
+
+    async def settled(self, *, limit_s: float) -> None:
+        """A telephone sends nothing that must be whole."""
+
+    def failures(self) -> dict[Kind, str]:
+        """A telephone has no other kinds of media."""
+        return {}
 
     async def result(self) -> Message:
         """Return what was measured; without RTCP there is no RTT."""

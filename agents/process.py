@@ -10,6 +10,8 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from agents.sockets import MarkingEventLoop
+
 Message = dict[str, Any]
 "One line of JSON, in either direction."
 Commands = AsyncIterator[Message]
@@ -77,7 +79,8 @@ def run(program_name: str, commands_fd: int, lines_fd: int) -> int:
     """Run one agent to its end; return its exit status (1 after an exception, which becomes one `error` line)."""
     say = line_writer(lines_fd)
     try:
-        asyncio.run(_run(program_named(program_name), commands_fd, say))
+        with asyncio.Runner(loop_factory=MarkingEventLoop) as runner:
+            runner.run(_run(program_named(program_name), commands_fd, say))
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         say({"type": "error", "what": one_line(error)})

@@ -1,27 +1,25 @@
-"""What aiortc sends and receives: pre-encoded audio, small synthetic pictures, and the consumers of both."""
+"""What aiortc sends and receives: audio and pictures that are encoded already, and the consumers of both."""
 
 import fractions
 from collections.abc import Callable
 from typing import Any, Final
 
-import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from av import VideoFrame
 from av.packet import Packet
 
 from agents import g711
 from agents.frames import FrameSink, FrameSource
 from agents.pace import FrameClock
 
-PictureSource = Callable[[], Any]
-"Gives the av.VideoFrame to send next."
+PictureSource = Callable[[int], bytes | None]
+"Gives the encoded picture (VP8) of that number; None while there is nothing to send."
 PictureSink = Callable[[Any], None]
+"Takes decoded pictures (av.VideoFrame)."
 
 _AUDIO_TIME_BASE: Final = fractions.Fraction(1, g711.SAMPLE_RATE_HZ)
-_VIDEO_TIME_BASE: Final = fractions.Fraction(1, 90000)
-_PICTURE_FRAMES: Final = 10
-"A picture every 10 audio frames: 5 a second."
-_PICTURE_SIZE: Final = (120, 160)
+_VIDEO_CLOCK_HZ: Final = 90000
+"RTP clock of VP8 (RFC 7741 section 4.1)."
+_VIDEO_TIME_BASE: Final = fractions.Fraction(1, _VIDEO_CLOCK_HZ)
 
 
 class EncodedAudioTrack(MediaStreamTrack):  # type: ignore[misc]
@@ -45,35 +43,29 @@ class EncodedAudioTrack(MediaStreamTrack):  # type: ignore[misc]
         return packet
 
 
-class PictureTrack(MediaStreamTrack):  # type: ignore[misc]
-    """Sends a small picture five times a second; VP8 encodes it in a thread of aiortc's."""
+class EncodedPictureTrack(MediaStreamTrack):  # type: ignore[misc]
+    """Sends pictures that are encoded already, a picture every so many audio frames, while there are any."""
 
     kind = "video"
 
-    def __init__(self, clock: FrameClock, source: PictureSource) -> None:
+    def __init__(self, clock: FrameClock, source: PictureSource, *, every_frames: int) -> None:
         super().__init__()
-        self._clock, self._source = clock, source
-        self._first = self._frame = clock.current()
+        self._clock, self._source, self._every = clock, source, every_frames
+        self._first = self._frame = clock.current() // every_frames * every_frames
 
     async def recv(self) -> Any:
         """Wait for the next picture's time and return it (aiortc calls this)."""
-        if self.readyState != "live":
-            raise MediaStreamError
-        self._frame = await self._clock.next_after(self._frame + _PICTURE_FRAMES - 1)
-        frame = self._source()
-        frame.pts = (self._frame - self._first) * g711.FRAME_SAMPLES * 90000 // g711.SAMPLE_RATE_HZ
-        frame.time_base = _VIDEO_TIME_BASE
-        return frame
-
-
-def picture(number: int) -> Any:
-    """Return an av.VideoFrame of 160 x 120 whose bright bar moves with *number*."""
-    height, width = _PICTURE_SIZE
-    pixels = np.full((height * 3 // 2, width), 128, np.uint8)
-    pixels[:height] = np.linspace(16, 180, width, dtype=np.uint8)
-    left = number * 8 % width
-    pixels[:height, left : left + 8] = 235
-    return VideoFrame.from_ndarray(pixels, format="yuv420p")
+        data = None
+        while data is None:
+            if self.readyState != "live":
+                raise MediaStreamError
+            due = await self._clock.next_after(self._frame + self._every - 1)
+            self._frame = due // self._every * self._every  # whoever is late stays on the grid
+            data = self._source(self._frame // self._every)
+        packet = Packet(data)
+        packet.pts = (self._frame - self._first) * g711.FRAME_SAMPLES * _VIDEO_CLOCK_HZ // g711.SAMPLE_RATE_HZ
+        packet.time_base = _VIDEO_TIME_BASE
+        return packet
 
 
 async def hear(track: Any, sink: FrameSink) -> None:

@@ -162,7 +162,7 @@ def _deaths_of_run(directory: Path) -> list[str]:
 def is_topology(path: Path) -> bool:
     """Return whether a file describes a topology, not a scenario, by the tables it has; raise SpecError."""
     document = read_document(path)
-    return "topology" not in document and not {"segment", "includes", "nodes", "links"}.isdisjoint(document)
+    return "topology" not in document and not {"segment", "includes", "nodes", "links", "media"}.isdisjoint(document)
 
 
 def choose(

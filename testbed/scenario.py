@@ -4,11 +4,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from testbed.topology import Name, NodeName, SegmentKind, Table
+from testbed.topology import MediaKind, Name, NodeName, SegmentKind, Table
 from testbed.units import Duration
 
 FlowKind = Literal["signaling", "media"]
-MediaKind = Literal["audio", "video"]
 TurnTransport = Literal["udp", "tcp", "tls"]
 "Between a client and its relay: UDP on port 3478, TCP or TLS on port 443."
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
@@ -29,6 +28,8 @@ class Party(Table):
     alone unless told: a row's path is that of UDP, and over another transport a firewall in its way would go unseen."""
     ice: bool = True
     "False: plain RTP, as of an old IP telephone: no ICE, no relay, no encryption; the other end must be the same."
+    file_bytes: int = Field(default=65_536, ge=1, le=1_048_576)
+    "Size of the file that the party shares in a call with file transfer."
 
 
 class Call(Table):
@@ -43,7 +44,9 @@ class Call(Table):
     host: str | None = None
     'Role that hosts a conference ("online-conference"), or takes a PSTN call (default: the mediation of the home).'
     media: tuple[MediaKind, ...] = ("audio",)
+    "Audio always; the others beside it."
     bundled: bool = True
+    "Whether all media share one transport, with the ports and the mark of audio; else each kind has its own."
 
 
 Disposition = Literal[

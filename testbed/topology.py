@@ -16,6 +16,7 @@ SegmentKind = Literal["customer", "internet", "expressroute", "microsoft", "pstn
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
 NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=15)]
 "Also the name of the interface that each neighbour has towards this node, so Linux's limit of 15 characters holds."
+MediaKind = Literal["audio", "video", "application-sharing", "file-transfer"]
 PortRange = Annotated[str, StringConstraints(pattern=r"^\d{1,5}(-\d{1,5})?$")]
 
 
@@ -193,6 +194,16 @@ class Pool(Table):
     relay_ports: PortRange = "50000-59999"
 
 
+class MediaClass(Table):
+    """The sockets of one kind of media, wherever it has a transport of its own: their ports and their mark."""
+
+    client_ports: PortRange
+    server_ports: PortRange
+    "Of conference and Mediation Servers."
+    dscp: int = Field(ge=0, le=63)
+    "Differentiated services code point that clients and servers set (RFC 2474)."
+
+
 class Topology(Table):
     """An assembly of segments, whole."""
 
@@ -209,6 +220,8 @@ class Topology(Table):
     endpoints: tuple[Endpoint, ...] = ()
     """Content of the file of Microsoft's endpoints that `endpoints` names, relative to the topology's: which
     destinations may be reached over ExpressRoute."""
+    media: dict[MediaKind, MediaClass] = {}
+    "A kind that is not in it takes any free port and is not marked."
 
 
 def shape_of(link: Link, *, forward: bool) -> LinkShape:

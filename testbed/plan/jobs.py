@@ -148,9 +148,15 @@ class Jobs:
                 "secret": self._cast.secret(f"relay/{server.pool}"),
             },
             "tones": self._tones,
+            "media": self._media_marks("server_ports"),
             "sip_t1_ns": self._scenario.sip_t1,
             "setup_limit_ns": self._scenario.setup_limit,
         }
+
+    def _media_marks(self, ports: str) -> dict[str, Any]:
+        """Return the ports and the DSCP of each kind of media that the topology has a class for."""
+        classes = self._topology.media.items()
+        return {kind: {"ports": getattr(table, ports), "dscp": table.dscp} for kind, table in classes}
 
     def _home_server(self, server: Server) -> str:
         """Return where a media server sends its requests: its Front End, or the Edge of Cloud Connector."""
@@ -187,6 +193,8 @@ class Jobs:
             "transport": party.transport,
             "turn_transports": list(party.turn_transports),
             "guest": party.home is None,
+            "media": self._media_marks("client_ports"),
+            "file_bytes": party.file_bytes,
         }
 
     def _relay(self, edge: str) -> dict[str, Any]:

@@ -43,6 +43,9 @@ def topology_faults(topology: Topology) -> Iterator[Fault]:
     yield from _firewall_faults(topology, wiring)
     yield from _pool_faults(topology)
     yield from endpoint_faults(topology)
+    for kind, table in topology.media.items():
+        for field in ("client_ports", "server_ports"):
+            yield from port_faults(("media", kind, field), [getattr(table, field)])
 
 
 def name_faults(key: Key, names: Iterable[str], allowed: Iterable[str], what: str) -> Iterator[Fault]:

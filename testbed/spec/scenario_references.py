@@ -64,8 +64,12 @@ def _name_taken(name: str, party: Party, topology: Topology) -> Iterator[Fault]:
 
 
 def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -> Iterator[Fault]:
-    if not call.media:
-        yield Fault((*key, "media"), "there is none")
+    if "audio" not in call.media:
+        yield Fault((*key, "media"), "has no 'audio', by which a call is set up and counted")
+    for kind in sorted({kind for kind in call.media if call.media.count(kind) > 1}):
+        yield Fault((*key, "media"), f"names {kind!r} twice")
+    if call.kind == "pstn" and set(call.media) != {"audio"}:
+        yield Fault((*key, "media"), "a telephone has audio alone")
     for field in ("caller", "callee"):
         name = getattr(call, field)
         if name is not None:

@@ -18,6 +18,12 @@ FRONT_END = {"address": "198.51.101.2", "port": 5060, "transport": "tcp"}
 RELAY = {"address": "198.51.100.2", "udp_port": 3478, "tcp_port": 443}
 TONES = {"alice": 400, "bob": 500, "phone": 900}
 HEARD_DBOV = -45
+MEDIA: dict[str, dict[str, Any]] = {
+    "audio": {"ports": "50000-50019", "dscp": 46},
+    "video": {"ports": "50020-50039", "dscp": 34},
+    "application-sharing": {"ports": "50040-50059", "dscp": 18},
+    "file-transfer": {"ports": "50040-50059", "dscp": 10},
+}
 Said = dict[str, list[dict[str, Any]]]
 
 
@@ -72,6 +78,7 @@ def client(name: str, **changes: Any) -> dict[str, Any]:
         "relay": "by SIP",
         "tone_hz": TONES[name],
         "tones": TONES,
+        "media": MEDIA,
         "setup_limit_ns": 8_000_000_000,
         **changes,
     }
@@ -198,7 +205,8 @@ def test_a_wrong_password_is_an_error_line_and_no_crash(tmp_path: Path) -> None:
     assert said["exits"] == [{"fe": 0, "alice": 0}]
 
 
-def test_participants_of_a_conference_hear_the_others_and_not_themselves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bundled", [True, False])
+def test_participants_of_a_conference_hear_see_and_get_files_of_the_others(tmp_path: Path, bundled: bool) -> None:
     conference = {
         "name": "conf",
         "program": "conference",
@@ -212,14 +220,25 @@ def test_participants_of_a_conference_hear_the_others_and_not_themselves(tmp_pat
     said = play(
         tmp_path,
         jobs=[front_end(routes=routed_to(5070, "^conf-[0-9]+$")), conference, client("alice"), client("bob")],
-        calls=[call(name, "sip:conf-1@contoso.example", media=["audio", "video"]) for name in ("alice", "bob")],
+        calls=[call(name, "sip:conf-1@contoso.example", media=[*MEDIA], bundled=bundled) for name in ("alice", "bob")],
         ends=["alice", "bob"],
     )
     assert "bob" in heard(said, "alice")
     assert "alice" not in heard(said, "alice")
     assert "alice" in heard(said, "bob")
     assert "bob" not in heard(said, "bob")
-    assert result_of(said, "alice")["video"]["pictures_received"] > 0
+    media = result_of(said, "alice")["media"]
+    for kind in ("video", "application-sharing"):
+        assert media[kind]["seen"]["bob"] > 5
+        assert media[kind]["seen"]["alice"] == media[kind]["unreadable"] == 0
+    received = media["file-transfer"]["received"]
+    assert [(file["from"], file["bytes"], file["is_whole"]) for file in received] == [("bob", 65536, True)]
+    pairs = {kind: told["selected_pair"] for kind, told in media.items()}
+    assert len({pair["local_address"] for pair in pairs.values()}) == (1 if bundled else 4)
+    for kind, pair in pairs.items():
+        if pair["local"] == "host":
+            first = MEDIA["audio" if bundled else kind]["ports"].partition("-")[0]
+            assert 0 <= int(pair["local_address"].rpartition(":")[2]) - int(first) < 20
     assert {c["selected_pair"]["local"] for c in said["conf"][-1]["calls"]} == {"relay"}
 
 

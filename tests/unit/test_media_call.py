@@ -55,6 +55,9 @@ class Endless:
     async def lost(self) -> None:
         await self.ended.wait()
 
+    async def settled(self, *, limit_s: float) -> None:
+        pass
+
 
 @pytest.mark.parametrize(("heard_before_s", "hangs_up"), [(9.0, True), (11.0, True), (0.0, False)])
 def test_the_duration_counts_from_the_moment_the_other_side_is_heard(heard_before_s: float, hangs_up: bool) -> None:
