@@ -151,6 +151,8 @@ class Scenario(Table):
     "Required candidate types of the selected pair."
     relay_transports: dict[Name, TurnTransport] = {}
     "By which transport each of these parties' media must reach its relay: the rung of the fallback ladder."
+    grid: tuple[str, str] | None = None
+    "Row and column of this scenario in its table's grid, whose cells the report colours by the route of the media."
     extends: str | None = None
     """Id of the scenario whose document this file's is laid over: keys replace, `changes` are appended, and its
     controls are left out. With `remedy`, no leg dies any more."""

@@ -4,7 +4,7 @@ Every thing has a name and sits in a table under it, so that a change can point 
 Cross-references (does that node exist?) are checked here; what follows from them is worked out by `testbed.plan`.
 """
 
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -157,12 +157,23 @@ class FirewallRule(Table):
 
 
 class SourceNat(Table):
-    """Source NAT of flows that leave towards a zone."""
+    """Source NAT of flows that leave towards a zone; how it behaves is said in the words of RFC 4787."""
 
     to_zone: str
     source: IPv4Network | None = None
     pool: str
     'Public address, range "a-b", or "masquerade".'
+    mapping: Literal["endpoint-independent", "address-and-port-dependent"] = "endpoint-independent"
+    """Whether a socket inside keeps one public port towards everybody (Linux leaves it as it is while it is free), or
+    gets one at random for each address and port it sends to."""
+    filtering: Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"] = (
+        "address-and-port-dependent"
+    )
+    """Whose UDP comes in: anybody's; only of addresses that `host` has sent to; only of addresses and ports that the
+    same socket has sent to (the last is Linux's own). The first two need `host`."""
+    host: IPv4Address | None = None
+    """Inside host that gets what `filtering` lets in, whatever the port: Linux itself keeps a mapping for nobody but
+    the one it was made for, so all UDP from outside is translated to this host."""
 
 
 class Firewall(Table):

@@ -13,6 +13,10 @@ class Opening:
     packet: Packet
     both_open: bool = False
     "Whether the other end sends without being asked too, as ICE checks do."
+    before: tuple["Opening", ...] = ()
+    "What the two ends have sent before: to a STUN server, so that each has a mapped address."
+    other: "Opening | None" = None
+    "What the other end sends then, where it is not simply the answer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class Exchange:
 
 def exchange(opening: Opening, simulator: Simulator) -> Exchange:
     """Walk the packets of *opening* through the network as *simulator* has it; sessions it leaves stay."""
+    for earlier in opening.before:
+        exchange(earlier, simulator)
     out = simulator.walk(opening.packet, opening.opener)
     if opening.both_open and not out.is_delivered:
         out = _knock(opening, out, simulator)
@@ -51,6 +57,9 @@ def exchange(opening: Opening, simulator: Simulator) -> Exchange:
 
 def _knock(opening: Opening, refused: Walk, simulator: Simulator) -> Walk:
     """Let the other end send too, as ICE checks do (RFC 8445): firewalls that then know the flow let it pass."""
+    if opening.other is not None:
+        simulator.walk(opening.other.packet, opening.other.opener)
+        return simulator.walk(opening.packet, opening.opener)
     other = simulator.owner(opening.packet.destination)
     if other is None:
         return refused

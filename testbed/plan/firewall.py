@@ -11,7 +11,7 @@ from typing import Final
 
 from testbed.errors import SpecError
 from testbed.plan.bgp import BGP_PORT
-from testbed.plan.policy import DEFAULT_RULE, port_bounds
+from testbed.plan.policy import DEFAULT_RULE, OWN_FILTERING, port_bounds
 from testbed.topology import Firewall, FirewallRule, SourceNat, Topology
 
 NFLOG_GROUP: Final = 100
@@ -58,8 +58,12 @@ def _forward(topology: Topology, node: str) -> Iterator[str]:
         if rule.payload is not None:
             for entering, leaving in product(_members(firewall, rule.from_), _members(firewall, rule.to)):
                 yield from _drop("FORWARD", *_match(rule, entering, leaving), _STUN[rule.protocol], name=name)
+    for name, nat in firewall.nat.items():
+        yield from _remember(firewall, name, nat)
     if firewall.stateful:
         yield from _state("FORWARD")
+    for name, nat in firewall.nat.items():
+        yield from _let_in(firewall, name, nat)
     for name, rule in firewall.rules.items():
         if rule.payload is not None:
             continue
@@ -105,12 +109,42 @@ def _match(rule: FirewallRule, entering: str, leaving: str, *, state: str = "") 
 
 
 def _source_nat(firewall: Firewall, name: str, nat: SourceNat) -> Iterator[str]:
+    if nat.filtering != OWN_FILTERING:
+        for entering in _members(firewall, nat.to_zone):
+            target = f"DNAT --to-destination {nat.host}"
+            yield _rule("PREROUTING", entering and f"-i {entering}", "-p udp", name=name, target=target)
     # Persistent: a client keeps one public address towards all servers, as on a real NAT pool.
     persistent = " --persistent" if "-" in nat.pool else ""
-    target = "MASQUERADE" if nat.pool == "masquerade" else f"SNAT --to-source {nat.pool}{persistent}"
+    random = " --random-fully" if nat.mapping == "address-and-port-dependent" else ""
+    target = "MASQUERADE" if nat.pool == "masquerade" else f"SNAT --to-source {nat.pool}"
+    target += f"{random}{persistent}"
     source = f"-s {nat.source}" if nat.source and nat.source.prefixlen else ""
     for leaving in _members(firewall, nat.to_zone):
         yield _rule("POSTROUTING", source, leaving and f"-o {leaving}", name=name, target=target)
+
+
+def _remember(firewall: Firewall, name: str, nat: SourceNat) -> Iterator[str]:
+    """Yield the rules that note to which addresses the inside has sent; xt_recent keeps them in a list of that name."""
+    if nat.filtering == "address-dependent":
+        for leaving in _members(firewall, nat.to_zone):
+            matches = ("-p udp", f"-m recent --set --name {name} --mask 255.255.255.255 --rdest")
+            yield " ".join(["-A FORWARD", *filter(None, (leaving and f"-o {leaving}", *matches)), _comment(name)])
+
+
+def _let_in(firewall: Firewall, name: str, nat: SourceNat) -> Iterator[str]:
+    """Yield the rules that let in what Linux itself would not: UDP of strangers, which was translated to the host."""
+    if nat.filtering == OWN_FILTERING:
+        return
+    known = f"-m recent --rcheck --name {name} --mask 255.255.255.255 --rsource"
+    for entering in _members(firewall, nat.to_zone):
+        match = (
+            f"-d {nat.host}/32",
+            entering and f"-i {entering}",
+            "-p udp",
+            _NEW,
+            known if nat.filtering == "address-dependent" else "",
+        )
+        yield _rule("FORWARD", *match, name=name, target="ACCEPT")
 
 
 def _drop(chain: str, *match: str, name: str) -> Iterator[str]:
@@ -119,7 +153,11 @@ def _drop(chain: str, *match: str, name: str) -> Iterator[str]:
 
 
 def _rule(chain: str, *match: str, name: str, target: str) -> str:
-    return " ".join(["-A", chain, *filter(None, match), f"-m comment --comment {name}", f"-j {target}"])
+    return " ".join(["-A", chain, *filter(None, match), _comment(name), f"-j {target}"])
+
+
+def _comment(name: str) -> str:
+    return f"-m comment --comment {name}"
 
 
 def _members(firewall: Firewall, zone: str) -> tuple[str, ...]:

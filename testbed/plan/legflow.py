@@ -5,7 +5,7 @@ the relay of a conference. Only where no job tells is an address chosen here, an
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any, Final
 
@@ -89,9 +89,47 @@ class LegFlows:
             if self._is_edge(edge) and not self._is_edge(opener):
                 return self._by_edge(opener, edge, backwards)
         here = self.nodes(leg.from_)[0]
+        if (mapped := self._by_mapped_addresses(leg)) is not None:
+            return (mapped,)
         target = Target(self._address(self.nodes(leg.to)[0], seen_from=here), self._media_port(leg.to), "udp")
         opening = self._opening(here, target, source_port=self._media_port(leg.from_), both_open=True)
         return (LegFlow(opening, note=self._candidates(leg)),)
+
+    def _by_mapped_addresses(self, leg: Leg) -> LegFlow | None:
+        """Return the flow of two clients behind NATs that reach each other by their server-reflexive candidates."""
+        for one in self._jobs_of(leg.from_):
+            for other in self._jobs_of(leg.to):
+                for caller, callee, backwards in ((one, other, False), (other, one, True)):
+                    opening = self._mapped_opening(caller, callee)
+                    if opening is not None and self._is_delivered(opening):
+                        note = f"{caller.name} to {callee.name}'s server-reflexive candidate"
+                        return LegFlow(opening, opens_backwards=backwards, note=note)
+        return None
+
+    def _mapped_opening(self, caller: Job, callee: Job) -> Opening | None:
+        """Return what *caller* sends to the mapped address of *callee*, after both have asked their STUN servers.
+
+        None where no NAT is before *callee*, or one of the two reaches no STUN server over UDP.
+        """
+        asked = {}
+        for job in (caller, callee):
+            server = self._relays.given(job)
+            if server is None or server.protocol != "udp" or not self._passes(job.node, server):
+                return None
+            asked[job.name] = self._opening(job.node, server, source_port=self._first_local_port(job.node))
+        self._simulator.forget()
+        seen = {name: exchange(opening, self._simulator).out.packet for name, opening in asked.items()}
+        self._simulator.forget()
+        if seen[callee.name].source == asked[callee.name].packet.source:
+            return None
+        before = tuple(asked.values())
+
+        def towards(job: Job, peer: Job) -> Packet:
+            own, mapped = asked[job.name].packet, seen[peer.name]
+            return replace(own, destination=mapped.source, destination_port=mapped.source_port, payload="")
+
+        knock = Opening(callee.node, towards(callee, caller))
+        return Opening(caller.node, towards(caller, callee), both_open=True, before=before, other=knock)
 
     def _by_edge(self, opener: str, edge: str, backwards: bool) -> tuple[LegFlow, ...]:
         """Return the flows of a party's or server's media to an Edge: its own as a relay, or the other end's."""
@@ -101,7 +139,7 @@ class LegFlows:
         for way in ways:
             if self._owner(way.target.address) in edges:
                 used.setdefault((way.node, way.target), []).append(way.pair.name)
-        direct = "; ".join(dict.fromkeys(filter(None, (self._direct(job.node, peer) for job, peer, _ in sessions))))
+        direct = "; ".join(dict.fromkeys(filter(None, (self._direct(job, peer) for job, peer, _ in sessions))))
         if used:
             return tuple(
                 self._towards(node, edges, target, backwards, "", f"{_pairing(names)}; {direct}".removesuffix("; "))
@@ -119,7 +157,7 @@ class LegFlows:
     def _sessions(self, opener: str) -> Iterator[tuple[Job, Job, bool]]:
         """Yield the ICE sessions that need an Edge, or all where none does: own job, peer, whether the own controls."""
         every = [(job, peer, controls) for job in self._jobs_of(opener) for peer, controls in self._relays.peers(job)]
-        yield from [one for one in every if not self._direct(one[0].node, one[1])] or every
+        yield from [one for one in every if not self._direct(one[0], one[1])] or every
 
     def _ways(self, job: Job, peer: Job, controls: bool) -> Iterator[_Way]:
         """Yield where *job* sends its media by each pair of candidates that works for both ends."""
@@ -163,19 +201,21 @@ class LegFlows:
         owner = self._owner(relay.address) if relay is not None else None
         if relay is None or owner is None or self._topology.nodes[owner].stopped:
             return False
+        return self._is_delivered(self._opening(node, relay, source_port=self._first_local_port(node)))
+
+    def _is_delivered(self, opening: Opening) -> bool:
         self._simulator.forget()
-        opening = self._opening(node, relay, source_port=self._first_local_port(node))
         delivered = exchange(opening, self._simulator).is_delivered
         self._simulator.forget()
         return delivered
 
-    def _direct(self, node: str, other: Job) -> str:
+    def _direct(self, job: Job, other: Job) -> str:
         """Return a note where the two ends reach each other without any Edge, which ICE prefers."""
+        node = job.node
         target = Target(self._address(other.node, seen_from=node), self._first_local_port(other.node), "udp")
-        self._simulator.forget()
-        opening = self._opening(node, target, source_port=self._first_local_port(node), both_open=True)
-        open_ = exchange(opening, self._simulator).is_delivered
-        self._simulator.forget()
+        straight = self._opening(node, target, source_port=self._first_local_port(node), both_open=True)
+        mapped = (self._mapped_opening(*ends) for ends in ((job, other), (other, job)))
+        open_ = any(self._is_delivered(opening) for opening in (straight, *mapped) if opening is not None)
         return f"{node} and {other.node} reach each other directly, which ICE prefers to an Edge" if open_ else ""
 
     def _candidates(self, leg: Leg) -> str:

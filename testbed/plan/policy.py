@@ -9,6 +9,8 @@ from testbed.topology import Firewall, FirewallRule
 Protocol = Literal["tcp", "udp", "icmp"]
 Payload = Literal["", "stun", "tls"]
 "What a flow's packets carry, where a firewall may look into them."
+OWN_FILTERING = "address-and-port-dependent"
+"Filtering of a NAT (RFC 4787 section 5) that Linux's connection tracking has by itself."
 DEFAULT_RULE = "default"
 "Name of the final drop."
 

@@ -5,6 +5,7 @@ filter and route lookup, FORWARD, POSTROUTING (source NAT, and the connection co
 tables of the firewalls it passes, so that the walk of the answer finds, or misses, what the first packet left there.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -13,7 +14,7 @@ from typing import Final
 
 from testbed.plan.adjacency import Adjacent
 from testbed.plan.fib import Entry, Fib
-from testbed.plan.policy import Payload, Probe, Protocol, decide, refusal, zone_of
+from testbed.plan.policy import OWN_FILTERING, Payload, Probe, Protocol, decide, refusal, zone_of
 from testbed.topology import Firewall, Topology
 
 HOPS_LIMIT: Final = 64
@@ -61,7 +62,8 @@ class Session:
 
     original: Packet
     translated: Packet
-    "The original as it left, after source NAT: its answers come to this source."
+    """The original as it left: after source NAT, and its answers come to this source; or, of a stranger that a NAT lets
+    in, after its destination was translated to the host inside."""
     is_answered: bool = False
 
 
@@ -176,12 +178,35 @@ class Simulator:
         for session in self._sessions[at.node]:
             if at.packet.tuple_ == session.original.tuple_:
                 at.passed = session, True
+                inside = session.translated
+                at.packet = replace(at.packet, destination=inside.destination, destination_port=inside.destination_port)
                 return
             if at.packet.tuple_ == session.translated.answer().tuple_:
                 at.passed = session, False
-                original = session.original
-                at.packet = replace(at.packet, destination=original.source, destination_port=original.source_port)
+                at.packet = replace(session.original.answer(), step=at.packet.step)
                 return
+        if (inside_host := self._admitted(at)) is not None:
+            session = Session(
+                at.packet, replace(at.packet, destination=inside_host[0], destination_port=inside_host[1])
+            )
+            self._sessions[at.node].append(session)
+            at.passed, at.packet = (session, True), session.translated
+
+    def _admitted(self, at: _Traveller) -> tuple[IPv4Address, int] | None:
+        """Return the socket inside that a stranger's packet is for, where the NAT's filtering lets it in (RFC 4787)."""
+        packet, lax = at.packet, {nat.filtering for nat in self._topology.firewalls[at.node].nat.values()}
+        if packet.protocol != "udp" or lax == {OWN_FILTERING}:
+            return None
+        for session in self._sessions[at.node]:
+            mapped = session.translated.source, session.translated.source_port
+            is_known = packet.source == session.original.destination or "endpoint-independent" in lax
+            if (
+                mapped == (packet.destination, packet.destination_port)
+                and is_known
+                and session.original.source != mapped[0]
+            ):
+                return session.original.source, session.original.source_port
+        return None
 
     def _is_filtered(self, at: _Traveller) -> bool:
         """Whether the reverse-path filter drops it: 1 strict, 2 loose (RFC 3704, ip-sysctl)."""
@@ -236,7 +261,8 @@ class Simulator:
         if at.packet.protocol == "tcp" and at.packet.step is not Step.FIRST:
             return  # INVALID (nf_conntrack_tcp_loose = 0), which only a stateless policy lets through: no NAT, no entry
         before = at.packet
-        at.packet = replace(before, source=_translated(firewall, before, hop))
+        source, port = _translated(firewall, before, hop)
+        at.packet = replace(before, source=source, source_port=port)
         self._sessions[at.node].append(Session(before, at.packet))
 
 
@@ -263,10 +289,16 @@ def _is_mirrored(firewall: Firewall, packet: Packet, entrance: str, entry: Entry
     return decide(policy, arrives_by=entry.interface, leaves_by=entrance, probe=_probe(packet.answer())).accepted
 
 
-def _translated(firewall: Firewall, packet: Packet, hop: Adjacent) -> IPv4Address:
-    """Return the source address that *packet* leaves with: of a pool with several addresses the first."""
+def _translated(firewall: Firewall, packet: Packet, hop: Adjacent) -> tuple[IPv4Address, int]:
+    """Return the source that *packet* leaves with: of a pool with several addresses the first."""
     zone = zone_of(firewall, hop.interface)
     for nat in firewall.nat.values():
         if nat.to_zone == zone and (nat.source is None or packet.source in nat.source):
-            return hop.address.ip if nat.pool == "masquerade" else IPv4Address(nat.pool.partition("-")[0])
-    return packet.source
+            address = hop.address.ip if nat.pool == "masquerade" else IPv4Address(nat.pool.partition("-")[0])
+            return address, packet.source_port if nat.mapping == "endpoint-independent" else _some_port(packet)
+    return packet.source, packet.source_port
+
+
+def _some_port(packet: Packet) -> int:
+    """Return the public port of a NAT that gives each destination another: any that differs will do."""
+    return 1024 + zlib.crc32(repr(packet.tuple_).encode()) % 64_512

@@ -6,6 +6,7 @@ Every function yields faults; `testbed.spec.reader` tells them with file and key
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from testbed.plan.policy import OWN_FILTERING
 from testbed.spec.endpoints import endpoint_faults
 from testbed.spec.faults import Fault, Key, one_of, suggest
 from testbed.spec.wiring import Port, Wiring
@@ -235,10 +236,16 @@ def _rule_faults(name: str, firewall: Firewall) -> Iterator[Fault]:
             yield from port_faults((*key, field), ranges)
             if ranges and rule.protocol not in ("tcp", "udp"):
                 yield Fault((*key, field), f"protocol {rule.protocol!r} has no ports; allowed: tcp, udp")
+        if rule.payload is not None and (rule.action != "drop" or rule.protocol not in ("tcp", "udp")):
+            yield Fault((*key, "payload"), "is for rules with action 'drop' and protocol 'tcp' or 'udp'")
     for nat_name, nat in firewall.nat.items():
         key = ("firewalls", name, "nat", nat_name)
         yield from name_faults((*key, "to_zone"), [nat.to_zone], firewall.zones, "zone")
         yield from _nat_pool_faults((*key, "pool"), nat)
+        if (nat.host is not None) != (nat.filtering != OWN_FILTERING):
+            problem = "is missing: a NAT with this filtering needs the host that gets what strangers send"
+            extra = f"is of no use: with filtering {OWN_FILTERING!r} no stranger comes in"
+            yield Fault((*key, "host"), problem if nat.host is None else extra)
 
 
 def _nat_pool_faults(key: Key, nat: SourceNat) -> Iterator[Fault]:

@@ -195,6 +195,18 @@ REFERENCE_FAULTS = [
         "office.toml: firewalls.fw1.nat.out.pool",
         "ends before it begins",
     ),
+    (
+        'pool = "192.0.2.65-192.0.2.70"',
+        'pool = "masquerade", filtering = "endpoint-independent"',
+        "office.toml: firewalls.fw1.nat.out.host",
+        "needs the host that gets what strangers send",
+    ),
+    (
+        'protocol = "udp"',
+        'protocol = "udp", payload = "stun"',
+        "office.toml: firewalls.fw1.rules.turn.payload",
+        "for rules with action 'drop'",
+    ),
     ("192.0.2.65-192.0.2.70", "mascarade", "office.toml: firewalls.fw1.nat.out.pool", "'masquerade', not 'mascarade'"),
     ("192.0.2.65-192.0.2.70", "1.1.1.1", "office.toml: firewalls.fw1.nat.out.pool", "1.1.1.1 is not in a private"),
     ('to = ["r2"]', 'to = ["fe"]', "cloud.toml: announcements.pool.to", "no neighbour with a session with fw1 'fe'"),

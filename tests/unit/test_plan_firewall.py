@@ -80,6 +80,32 @@ def test_a_pool_of_one_address_or_of_the_interface(pool: str, target: str) -> No
     assert f"-A POSTROUTING -o out -m comment --comment exit -j {target}\n" in text
 
 
+def nat_lines(**nat: Any) -> list[str]:
+    """Return the rules that the NAT `home` has."""
+    text = iptables_text(world({}, nat={"home": {"to_zone": "outside", "pool": "masquerade", **nat}}), "fw")
+    return [line.removesuffix(" -m comment --comment home") for line in text.splitlines() if "--comment home" in line]
+
+
+def test_a_nat_that_lets_everybody_in_translates_their_packets_to_one_host() -> None:
+    new = "-m conntrack --ctstate NEW"
+    assert nat_lines(filtering="endpoint-independent", host="10.0.0.1") == [
+        f"-A FORWARD -d 10.0.0.1/32 -i out -p udp {new} -m comment --comment home -j ACCEPT",
+        "-A PREROUTING -i out -p udp -m comment --comment home -j DNAT --to-destination 10.0.0.1",
+        "-A POSTROUTING -o out -m comment --comment home -j MASQUERADE",
+    ]
+
+
+def test_a_nat_that_filters_by_address_remembers_whom_its_host_sent_to() -> None:
+    first, let_in, *_ = nat_lines(filtering="address-dependent", host="10.0.0.1")
+    assert first == "-A FORWARD -o out -p udp -m recent --set --name home --mask 255.255.255.255 --rdest"
+    assert "-m recent --rcheck --name home --mask 255.255.255.255 --rsource" in let_in
+
+
+def test_a_symmetric_nat_gives_ports_at_random() -> None:
+    (line,) = nat_lines(mapping="address-and-port-dependent")
+    assert line.endswith("-j MASQUERADE --random-fully")
+
+
 def test_a_stateless_firewall_knows_no_states_and_lets_answers_through_by_the_mirrored_rule() -> None:
     rule = {**SIP, "source": "10.1.0.0/16", "destination": "198.18.0.0/16", "destination_ports": ["443"]}
     there, back = forward_rules({"sip": rule}, stateful=False)

@@ -2,19 +2,21 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from testbed.catalogue import list_scenarios
 from testbed.plan import make_plan
 from testbed.plan.exchange import Opening, exchange
 from testbed.plan.explain import MARK, explain_lines, first_difference
 from testbed.plan.model import End, Job, LinkPlan, Plan
 from testbed.plan.policy import Protocol
 from testbed.plan.prediction import NEVER_SENT, UNKNOWN, predict
-from testbed.plan.walk import Packet, Simulator, Walk
+from testbed.plan.walk import Packet, Simulator, Step, Walk
 from testbed.scenario import Change, Leg, Scenario
 from testbed.spec import Spec
 from testbed.spec.places import scenario_id
@@ -218,6 +220,57 @@ def test_two_ends_that_both_send_open_the_firewall_for_each_other() -> None:
     assert send(two_exits(firewalls=inward))[0].disposition == "DENIED_BY_RULE:fw-a:default"
     out, back = send(two_exits(firewalls=inward), both_open=True)
     assert back is not None and out.is_delivered and back.is_delivered
+
+
+def strangers(nat: dict[str, Any], *, from_port: int = 3478) -> Walk:
+    """Let client send to server, and return what becomes of a packet from another port of server to its mapping."""
+    hide = {"to_zone": "out", "pool": "masquerade", **nat}
+    simulator = Simulator(two_exits(firewalls={"fw-a": {"nat": {"hide": hide}}}), {})
+    out = simulator.walk(Packet("udp", CLIENT, 50000, SERVER, 3478), "client")
+    back = out.packet.answer()
+    return simulator.walk(replace(back, source_port=from_port, step=Step.FIRST), "server")
+
+
+LAX = {"filtering": "endpoint-independent", "host": str(CLIENT)}
+BY_ADDRESS = {"filtering": "address-dependent", "host": str(CLIENT)}
+
+
+def test_filtering_of_a_nat_decides_which_stranger_comes_in() -> None:
+    assert strangers({}).is_delivered, "that is the answer"
+    assert strangers({}, from_port=9).disposition.endswith("fw-a:default")
+    for nat in (LAX, BY_ADDRESS):
+        walk = strangers(nat, from_port=9)
+        assert (walk.is_delivered, walk.packet.destination, walk.packet.destination_port) == (True, CLIENT, 50000)
+
+
+def test_only_an_independent_filter_lets_another_address_in() -> None:
+    for nat, is_in in ((LAX, True), (BY_ADDRESS, False)):
+        hide = {"to_zone": "out", "pool": "masquerade", **nat}
+        simulator = Simulator(two_exits(firewalls={"fw-a": {"nat": {"hide": hide}}}), {})
+        mapped = simulator.walk(Packet("udp", CLIENT, 50000, SERVER, 3478), "client").packet
+        stranger = Packet("udp", IPv4Address("10.0.5.2"), 7, mapped.source, mapped.source_port)
+        walk = simulator.walk(stranger, "x")
+        assert walk.is_delivered == is_in
+        if is_in:
+            answer = simulator.walk(walk.packet.answer(), "client")
+            assert answer.packet.source == mapped.source, "the answer leaves by the same mapping"
+
+
+def test_a_symmetric_nat_maps_each_destination_to_another_port() -> None:
+    hide = {"to_zone": "out", "pool": "masquerade", "mapping": "address-and-port-dependent"}
+    simulator = Simulator(two_exits(firewalls={"fw-a": {"nat": {"hide": hide}}}), {})
+    ports = {simulator.walk(Packet("udp", CLIENT, 50000, SERVER, to), "client").packet.source_port for to in (1, 2, 3)}
+    assert len(ports) == 3 and 50000 not in ports
+    assert strangers({"mapping": "address-and-port-dependent"}).is_delivered
+
+
+@pytest.mark.parametrize("scenario", [entry.scenario for entry in list_scenarios() if entry.table == "nat"])
+def test_the_route_through_two_nats_is_predicted_as_its_scenario_expects(scenario: str) -> None:
+    spec = read_spec(REPOSITORY / "scenarios" / f"{scenario}.toml")
+    plan = make_plan(spec, duration_ns=1, seed=1)
+    media = [path for path in plan.predicted if path.flow == "media"]
+    assert all(path.forward_end == path.return_end == "DELIVERED" for path in media)
+    assert {path.to for path in media} == ({"grace"} if spec.scenario.relays == (0,) else {"online-edge"})
 
 
 # From legs to packets
