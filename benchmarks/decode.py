@@ -3,7 +3,6 @@
 Run: python benchmarks/decode.py [PACKETS]. Each is timed in the same run, best of three (Scapy: once, on a part).
 """
 
-import struct
 import subprocess
 import sys
 import tempfile
@@ -16,38 +15,11 @@ from scapy.layers.inet import UDP
 from scapy.layers.rtp import RTP
 from scapy.utils import PcapNgReader
 
+from benchmarks.captures import write_capture
 from testbed.analysis.packets import Kind, decode
 
 SCAPY_PACKETS = 20_000
 TARGETS = {"tshark -z rtp,streams": 3.0, "Scapy dissection": 30.0}
-
-
-def _option(code: int, value: bytes) -> bytes:
-    return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
-
-
-def _block(kind: int, body: bytes) -> bytes:
-    return struct.pack("<II", kind, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
-
-
-def write_capture(path: Path, packets: int, links: int = 10) -> None:
-    """Write a capture of *packets* G.711 frames, each seen on *links* links."""
-    flags = _option(2, struct.pack("<I", 2)) + bytes(4)
-    with path.open("wb") as file:
-        file.write(_block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)))
-        for link in range(links):
-            file.write(
-                _block(1, struct.pack("<HHI", 1, 0, 0) + _option(2, b"link%d" % link) + _option(9, b"\x09") + bytes(4))
-            )
-        head = bytes(12) + b"\x08\x00" + struct.pack(">BBHHHBBH", 0x45, 0xB8, 200, 0, 0x4000, 64, 17, 0)
-        head += bytes((10, 0, 0, 1, 10, 0, 0, 2)) + struct.pack(">HHHH", 40000, 40002, 180, 0)
-        for number in range(packets):
-            sequence, link = divmod(number, links)
-            media = struct.pack(">BBHII", 0x80, 0, sequence & 0xFFFF, sequence * 160 & 0xFFFFFFFF, 7) + bytes(160)
-            at = 1_700_000_000_000_000_000 + sequence * 20_000_000 + link * 1_000_000
-            data = head + media
-            entry = struct.pack("<IIIII", link, at >> 32, at & 0xFFFFFFFF, len(data), len(data))
-            file.write(_block(6, entry + data + bytes(-len(data) % 4) + flags))
 
 
 def seconds(work: Callable[[], None], times: int = 3) -> float:

@@ -5,16 +5,19 @@ type of 192 to 223 (RFC 5761 section 4). ChannelData (RFC 8656 section 12.4), Se
 opened once.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Offsets = Ints
 Bools = NDArray[np.bool_]
+Column = NDArray[np.integer[Any] | np.bool_]
+"Whole numbers, as narrow as what they count."
 
 MAGIC_COOKIE: Final = 0x2112A442
 SEND_INDICATION: Final = 0x0016
@@ -23,6 +26,8 @@ _XOR_PEER_ADDRESS: Final = 0x0012
 _DATA: Final = 0x0013
 _ATTRIBUTES_LOOKED_AT: Final = 8
 "An indication carries a peer address, data and at most a few more (RFC 8656 section 11)."
+_HEAD_BYTES: Final = 12
+"Of a payload: what tells STUN, ChannelData and RTP apart, and RTP's fixed header."
 _NOT_MEDIA_PORTS: Final = (53, 67, 68, 123, 179, 500, 4500)
 "Protocols whose first byte may look like RTP's."
 
@@ -52,165 +57,222 @@ class Encapsulation(IntEnum):
     INDICATION = 2
 
 
+class Rows:
+    """The same few bytes of every packet, one row each: a field of all of them is one strided read."""
+
+    def __init__(self, bytes_: NDArray[np.uint8]) -> None:
+        self._bytes = bytes_
+
+    def u8(self, at: int) -> NDArray[np.uint8]:
+        """Return byte number *at* of every row."""
+        return self._bytes[:, at].copy()
+
+    def u16(self, at: int) -> NDArray[np.uint16]:
+        """Return the big-endian 16-bit numbers at byte *at*."""
+        return self._bytes[:, at : at + 2].view(">u2")[:, 0].astype(np.uint16)
+
+    def u32(self, at: int) -> NDArray[np.uint32]:
+        """Return the big-endian 32-bit numbers at byte *at*."""
+        return self._bytes[:, at : at + 4].view(">u4")[:, 0].astype(np.uint32)
+
+
 class Reader:
-    """Big-endian numbers at any offset of a buffer, whole columns at a time."""
+    """Rows of bytes from any offsets of a buffer. Behind the buffer's end there are zeros."""
 
     def __init__(self, buffer: NDArray[np.uint8]) -> None:
-        self._u8 = buffer
-        size = len(buffer)
-        # Overlapping views: element i is the number that starts at byte i, so that one gather reads a column.
-        self._u16: NDArray[np.uint16] = np.ndarray((size - 1,), ">u2", buffer.data, 0, (1,))
-        self._u32: NDArray[np.uint32] = np.ndarray((size - 3,), ">u4", buffer.data, 0, (1,))
+        self._buffer = buffer
+        self._views: dict[int, NDArray[np.void]] = {}
 
-    def u8(self, at: Ints) -> Ints:
-        """Return the bytes at *at*."""
-        return self._u8[np.minimum(at, len(self._u8) - 1)].astype(np.int64)
+    def rows(self, at: Offsets, width: int) -> Rows:
+        """Return *width* bytes from each offset."""
+        size = len(self._buffer)
+        if size < width:
+            return Reader(np.concatenate((self._buffer, np.zeros(width, np.uint8)))).rows(np.minimum(at, size), width)
+        if width not in self._views:
+            # An overlapping view: element i is the bytes that start at byte i, so that one gather copies whole rows.
+            self._views[width] = np.ndarray((size - width + 1,), f"V{width}", self._buffer.data, 0, (1,))
+        behind = at > size - width
+        rows = self._views[width][np.minimum(at, size - width) if behind.any() else at]
+        bytes_ = rows.view(np.uint8).reshape(-1, width)
+        for row in np.flatnonzero(behind).tolist():
+            rest = self._buffer[int(at[row]) :]
+            bytes_[row] = 0
+            bytes_[row, : len(rest)] = rest
+        return Rows(bytes_)
 
-    def u16(self, at: Ints) -> Ints:
-        """Return the 16-bit numbers that start at *at*."""
-        return self._u16[np.minimum(at, len(self._u16) - 1)].astype(np.int64)
 
-    def u32(self, at: Ints) -> Ints:
-        """Return the 32-bit numbers that start at *at*."""
-        return self._u32[np.minimum(at, len(self._u32) - 1)].astype(np.int64)
+def port_table(ports: Collection[int]) -> Bools:
+    """Return, by port number, whether it is one of *ports*."""
+    table = np.zeros(1 << 16, np.bool_)
+    table[list(ports)] = True
+    return table
+
+
+_IS_NOT_MEDIA_PORT: Final = port_table(_NOT_MEDIA_PORTS)
 
 
 @dataclass(slots=True)
 class Payloads:
     """Columns of the payloads asked about; offsets are into the capture's buffer."""
 
-    kind: Ints
-    encapsulation: Ints
-    offset: Ints
+    kind: NDArray[np.uint8]
+    encapsulation: NDArray[np.uint8]
+    offset: Offsets
     "Of the innermost payload that was understood (behind a TURN header)."
-    length: Ints
-    peer_address: Ints
+    length: NDArray[np.int32]
+    peer_address: NDArray[np.uint32]
     "XOR-PEER-ADDRESS of an indication, 0 where there is none (ChannelData names a channel instead)."
-    peer_port: Ints
-    channel: Ints
-    stun_type: Ints
+    peer_port: NDArray[np.uint16]
+    channel: NDArray[np.uint16]
+    stun_type: NDArray[np.uint16]
     "Type of the outermost STUN message, 0 where the payload is not STUN."
-    ssrc: Ints
-    sequence: Ints
-    rtp_timestamp: Ints
-    payload_type: Ints
-    media_bytes: Ints
+    ssrc: NDArray[np.uint32]
+    sequence: NDArray[np.uint16]
+    rtp_timestamp: NDArray[np.uint32]
+    payload_type: NDArray[np.uint8]
+    media_bytes: NDArray[np.int32]
     "RTP payload without header, extension and padding count; SRTP's tag included."
 
 
-def classify(read: Reader, offset: Ints, length: Ints, *, over_tcp: Bools, ports: tuple[Ints, Ints]) -> Payloads:
+def widened(some: Payloads, rows: Offsets, count: int, others: Mapping[str, Column]) -> Payloads:
+    """Return columns of *count* rows: at *rows* those of *some*, elsewhere those of *others*, or 0."""
+    columns: dict[str, Any] = {}
+    for field in fields(Payloads):
+        values = getattr(some, field.name)
+        column = others[field.name].astype(values.dtype) if field.name in others else np.zeros(count, values.dtype)
+        column[rows] = values
+        columns[field.name] = column
+    return Payloads(**columns)
+
+
+def classify(
+    read: Reader,
+    offset: Offsets,
+    length: NDArray[np.int32],
+    *,
+    over_tcp: Bools,
+    ports: tuple[NDArray[np.uint16], NDArray[np.uint16]],
+) -> Payloads:
     """Say what the payloads at *offset* are; *ports* are source and destination.
 
     What looks like RTP is taken for it; `is_repeated` tells, once all packets are known, whether that stands.
     """
-    zeros = np.zeros(len(offset), np.int64)
+
+    def zeros(kind: type[np.integer[Any]]) -> NDArray[Any]:
+        return np.zeros(len(offset), kind)
+
     found = Payloads(
-        kind=zeros.copy(),
-        encapsulation=zeros.copy(),
+        kind=zeros(np.uint8),
+        encapsulation=zeros(np.uint8),
         offset=offset.copy(),
         length=length.copy(),
-        peer_address=zeros.copy(),
-        peer_port=zeros.copy(),
-        channel=zeros.copy(),
-        stun_type=zeros.copy(),
-        ssrc=zeros.copy(),
-        sequence=zeros.copy(),
-        rtp_timestamp=zeros.copy(),
-        payload_type=zeros.copy(),
-        media_bytes=zeros.copy(),
+        peer_address=zeros(np.uint32),
+        peer_port=zeros(np.uint16),
+        channel=zeros(np.uint16),
+        stun_type=zeros(np.uint16),
+        ssrc=zeros(np.uint32),
+        sequence=zeros(np.uint16),
+        rtp_timestamp=zeros(np.uint32),
+        payload_type=zeros(np.uint8),
+        media_bytes=zeros(np.int32),
     )
-    first = np.where(length > 0, read.u8(offset), 255)
-    _open_channel_data(read, found, first, over_tcp)
-    _read_stun(read, found, first)
-    first = np.where(found.length > 0, read.u8(found.offset), 255)
+    head = read.rows(offset, _HEAD_BYTES)
+    if _open_channel_data(head, found, over_tcp) | _read_stun(read, head, found):
+        head = read.rows(found.offset, _HEAD_BYTES)
+    first = _first_bytes(head, found.length)
     inside = found.encapsulation != Encapsulation.NONE
     plain = ~over_tcp | inside
-    _mark(found, _is_stun(read, found.offset, found.length, first) & inside, Kind.STUN)
-    _mark(found, plain & (first >= 20) & (first <= 63) & (found.length >= 13), Kind.DTLS)
-    known_other = np.isin(ports[0], _NOT_MEDIA_PORTS) | np.isin(ports[1], _NOT_MEDIA_PORTS)
-    like = plain & ~known_other & (first >= 128) & (first <= 191) & (found.length >= 8)
-    _read_media(read, found, like)
+    found.kind[inside & _is_stun(head, found.length, first)] = Kind.STUN
+    found.kind[plain & (first >= 20) & (first <= 63) & (found.length >= 13)] = Kind.DTLS
+    known_other = _IS_NOT_MEDIA_PORT[ports[0]] | _IS_NOT_MEDIA_PORT[ports[1]]
+    _read_media(read, head, found, plain & ~known_other & (first >= 128) & (first <= 191) & (found.length >= 8))
     return found
 
 
-def _mark(found: Payloads, where: Bools, kind: Kind) -> None:
-    found.kind = np.where(where, int(kind), found.kind)
+def _first_bytes(head: Rows, length: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Return the payloads' first bytes; 255, which nothing begins with, for an empty one."""
+    return head.u8(0) | np.where(length > 0, np.uint8(0), np.uint8(255))
 
 
-def _is_stun(read: Reader, offset: Ints, length: Ints, first: Ints) -> Bools:
-    return np.asarray((first <= 3) & (length >= 20) & (read.u32(offset + 4) == MAGIC_COOKIE), np.bool_)
+def _is_stun(head: Rows, length: NDArray[np.int32], first: NDArray[np.uint8]) -> Bools:
+    return np.asarray((first <= 3) & (length >= 20) & (head.u32(4) == MAGIC_COOKIE), np.bool_)
 
 
-def _open_channel_data(read: Reader, found: Payloads, first: Ints, over_tcp: Bools) -> None:
-    inner = read.u16(found.offset + 2)
+def _open_channel_data(head: Rows, found: Payloads, over_tcp: Bools) -> bool:
+    """Open ChannelData messages; say whether there were any."""
+    first = _first_bytes(head, found.length)
+    hit = (first >= 64) & (first <= 79) & (found.length >= 4)
+    if not hit.any():
+        return False
+    inner = head.u16(2).astype(np.int32)
     # Over UDP the message may be padded, over TCP it must be and others may follow (RFC 8656 section 12.5).
-    fits = inner + 4 <= found.length
-    hit = (first >= 64) & (first <= 79) & (found.length >= 4) & fits & (over_tcp | (found.length - inner < 8))
-    found.channel = np.where(hit, read.u16(found.offset), 0)
-    _open(found, hit, found.offset + 4, inner, Encapsulation.CHANNEL_DATA)
-    _mark(found, hit, Kind.CHANNEL_DATA)
+    hit &= (inner + 4 <= found.length) & (over_tcp | (found.length - inner < 8))
+    found.channel = head.u16(0) * hit
+    found.offset = found.offset + hit * np.int64(4)
+    found.length = np.where(hit, inner, found.length)
+    found.encapsulation[hit] = Encapsulation.CHANNEL_DATA
+    found.kind[hit] = Kind.CHANNEL_DATA
+    return True
 
 
-def _open(found: Payloads, hit: Bools, offset: Ints, length: Ints, how: Encapsulation) -> None:
-    found.offset = np.where(hit, offset, found.offset)
-    found.length = np.where(hit, length, found.length)
-    found.encapsulation = np.where(hit, int(how), found.encapsulation)
-
-
-def _read_stun(read: Reader, found: Payloads, first: Ints) -> None:
-    is_stun = _is_stun(read, found.offset, found.length, first) & (found.encapsulation == Encapsulation.NONE)
-    found.stun_type = np.where(is_stun, read.u16(found.offset), 0)
-    _mark(found, is_stun, Kind.STUN)
+def _read_stun(read: Reader, head: Rows, found: Payloads) -> bool:
+    """Note STUN messages and open indications; say whether there were any of these."""
+    is_stun = _is_stun(head, found.length, _first_bytes(head, found.length))
+    is_stun &= found.encapsulation == Encapsulation.NONE
+    if not is_stun.any():
+        return False
+    found.stun_type = head.u16(0) * is_stun
+    found.kind[is_stun] = Kind.STUN
     rows = np.flatnonzero((found.stun_type == SEND_INDICATION) | (found.stun_type == DATA_INDICATION))
-    if not len(rows):
-        return
     found.kind[rows] = Kind.TURN_INDICATION
     at, end = found.offset[rows] + 20, found.offset[rows] + found.length[rows]
-    for _ in range(_ATTRIBUTES_LOOKED_AT):
-        inside = at + 4 <= end
-        kind, size = np.where(inside, read.u16(at), 0), read.u16(at + 2)
-        inside &= at + 4 + size <= end
+    for _ in range(_ATTRIBUTES_LOOKED_AT if len(rows) else 0):
+        attribute = read.rows(at, 12)
+        kind, size = attribute.u16(0), attribute.u16(2).astype(np.int32)
+        inside = (at + 4 <= end) & (at + 4 + size <= end)
         data = inside & (kind == _DATA)
         found.offset[rows[data]], found.length[rows[data]] = at[data] + 4, size[data]
         found.encapsulation[rows[data]] = Encapsulation.INDICATION
         peer = inside & (kind == _XOR_PEER_ADDRESS) & (size == 8)
-        found.peer_port[rows[peer]] = read.u16(at[peer] + 6) ^ (MAGIC_COOKIE >> 16)
-        found.peer_address[rows[peer]] = read.u32(at[peer] + 8) ^ MAGIC_COOKIE
+        found.peer_port[rows[peer]] = attribute.u16(6)[peer] ^ np.uint16(MAGIC_COOKIE >> 16)
+        found.peer_address[rows[peer]] = attribute.u32(8)[peer] ^ np.uint32(MAGIC_COOKIE)
         at = np.where(inside, at + 4 + (size + 3 & ~3), end)
+    return len(rows) > 0
 
 
-def _read_media(read: Reader, found: Payloads, like: Bools) -> None:
-    rows = np.flatnonzero(like)
-    if not len(rows):
-        return
-    at, length = found.offset[rows], found.length[rows]
-    second = read.u8(at + 1)
-    control = (second >= 192) & (second <= 223)
+def _read_media(read: Reader, head: Rows, found: Payloads, like: Bools) -> None:
+    second = head.u8(1)
+    is_control = like & (second >= 192) & (second <= 223)
     # An RTCP packet says its own length in words less one; a compound packet or SRTCP has more behind it.
-    control_ok = control & ((read.u16(at + 2) + 1) * 4 <= length)
-    media = ~control & (length >= 12)
-    first = read.u8(at)
-    header = 12 + 4 * (first & 15)
-    extension = np.where(first & 16, 4 + 4 * read.u16(at + header + 2), 0)
-    media &= header + extension <= length
-    ssrc = read.u32(at + 8)
-    found.kind[rows[control_ok]] = Kind.RTCP
-    found.kind[rows[media]] = Kind.RTP
-    found.ssrc[rows] = np.where(media, ssrc, np.where(control_ok, read.u32(at + 4), 0))
-    found.sequence[rows] = np.where(media, read.u16(at + 2), 0)
-    found.rtp_timestamp[rows] = np.where(media, read.u32(at + 4), 0)
-    found.payload_type[rows] = np.where(media, second & 127, np.where(control_ok, second, 0))
-    found.media_bytes[rows] = np.where(media, length - header - extension, 0)
+    control = is_control & ((head.u16(2).astype(np.int32) + 1) * 4 <= found.length)
+    media = like & ~is_control & (found.length >= 12)
+    first = head.u8(0)
+    header = 12 + 4 * (first & 15).astype(np.int32)
+    extended = np.flatnonzero(media & (first & 16 != 0))
+    if len(extended):
+        length = read.rows(found.offset[extended] + header[extended], 4).u16(2).astype(np.int32)
+        header[extended] += 4 + 4 * length
+    media &= header <= found.length
+    found.kind[control] = Kind.RTCP
+    found.kind[media] = Kind.RTP
+    found.ssrc = np.where(control, head.u32(4), head.u32(8) * media)
+    found.sequence = head.u16(2) * media
+    found.rtp_timestamp = head.u32(4) * media
+    found.payload_type = np.where(control, second, (second & 127) * media)
+    found.media_bytes = (found.length - header) * media
 
 
-def is_repeated(ssrc: Ints, sequence: Ints, sources: Collection[int]) -> Bools:
+def is_repeated(ssrc: NDArray[np.uint32], sequence: NDArray[np.uint16], sources: Collection[int]) -> Bools:
     """Return which rows belong to a source with two or more sequence numbers, or to one of *sources*.
 
     One packet alone may be anything.
     """
-    known, inverse = np.unique(ssrc, return_inverse=True)
-    lowest = np.full(len(known), 1 << 20, np.int64)
-    highest = np.full(len(known), -1, np.int64)
-    np.minimum.at(lowest, inverse, sequence)
-    np.maximum.at(highest, inverse, sequence)
-    return np.asarray(((highest > lowest) | np.isin(known, list(sources)))[inverse], np.bool_)
+    seen = np.sort(ssrc.astype(np.int64) << 16 | sequence)
+    fresh = np.ones(len(seen), np.bool_)
+    fresh[1:] = seen[1:] != seen[:-1]
+    source = seen[fresh] >> 16
+    alone = np.ones(len(source), np.bool_)
+    alone[1:] &= source[1:] != source[:-1]
+    alone[:-1] &= source[:-1] != source[1:]
+    lone = np.setdiff1d(source[alone], list(sources))
+    return np.isin(ssrc, lone, invert=True)

@@ -4,34 +4,48 @@ RTP: source, sequence number and timestamp. TCP: sequence numbers, flags, IP ide
 retransmission is another packet. Everything else over UDP: the payload, taken out of its TURN message.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.analysis.demux import Ints, Kind
+from testbed.analysis.demux import Column, Ints, Kind
 from testbed.analysis.packets import TCP, UDP, Packets
 
 Hashes = NDArray[np.uint64]
+_AT_ONCE: Final = 1 << 15
+"Rows hashed at a time: what they need on the way stays in the processor's cache."
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 _ODD_2: Final = np.uint64(0xBF58476D1CE4E5B9)
 
 
-def mix(*columns: Ints | Hashes) -> Hashes:
+def mix(*columns: Column | Hashes) -> Hashes:
     """Fold columns into one 64-bit hash a row (multiply and shift, as splitmix64 does)."""
+    total = np.empty(len(columns[0]), np.uint64)
+    for first in range(0, len(total), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        total[part] = _mixed([column[part] for column in columns])
+    return total
+
+
+def _mixed(columns: Sequence[Column | Hashes]) -> Hashes:
     total = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
-        total = (total ^ column.astype(np.uint64)) * _ODD
-        total = (total ^ (total >> np.uint64(29))) * _ODD_2
+        total ^= column.astype(np.uint64)
+        total *= _ODD
+        total ^= total >> np.uint64(29)
+        total *= _ODD_2
         total ^= total >> np.uint64(32)
     return total
 
 
 def identities(packets: Packets) -> Hashes:
     """Return each row's identity; meaningful for UDP and TCP rows only."""
-    identity = mix(packets.ssrc, packets.rtp_timestamp, packets.sequence)
-    other = np.flatnonzero((packets.kind != Kind.RTP) & np.isin(packets.protocol, (TCP, UDP)))
+    identity = mix(packets.ssrc.astype(np.uint64) << np.uint64(32) | packets.rtp_timestamp, packets.sequence)
+    carried = (packets.protocol == TCP) | (packets.protocol == UDP)
+    other = np.flatnonzero((packets.kind != Kind.RTP) & carried)
     if not len(other):
         return identity
     is_tcp = packets.protocol[other] == TCP

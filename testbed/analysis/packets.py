@@ -9,8 +9,20 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.analysis.demux import Bools, Encapsulation, Ints, Kind, Payloads, Reader, classify, is_repeated
-from testbed.analysis.pcapng import Blocks, CaptureError, CaptureInterface, read_blocks
+from testbed.analysis.demux import (
+    Bools,
+    Column,
+    Encapsulation,
+    Kind,
+    Offsets,
+    Payloads,
+    Reader,
+    classify,
+    is_repeated,
+    port_table,
+    widened,
+)
+from testbed.analysis.pcapng import Blocks, CaptureError, CaptureFile, CaptureInterface
 
 __all__ = ["Encapsulation", "Kind", "Packets", "decode"]
 
@@ -21,9 +33,7 @@ UDP: Final = 17
 ICMP: Final = 1
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 _BGP_PORT: Final = 179
-_CHUNK: Final = 1 << 13
-"Packets decoded at a time: some 2 MB of file, which stay in the processor's cache while its columns are read."
-_WRAPPED: Final = np.array([Kind.OTHER, Kind.CHANNEL_DATA, Kind.TURN_INDICATION], np.int64)
+_WRAPPED: Final = np.array([Kind.OTHER, Kind.CHANNEL_DATA, Kind.TURN_INDICATION], np.uint8)
 "By encapsulation: what a frame is if what is inside is nothing known."
 _STRAY_BYTES: Final = 4
 "A UDP payload this short on a SIP port is a keep-alive (RFC 5626 section 3.5.1), not a message."
@@ -33,53 +43,53 @@ _STRAY_BYTES: Final = 4
 class Packets:
     """Columns of a capture. 0 stands where a column does not apply (ports of ARP); `kind` tells what applies.
 
-    Numbers are int64 throughout, addresses too (the 32-bit number), so that arithmetic never wraps.
+    Each number is as narrow as its field: widen a column before any arithmetic on it, or it wraps.
     """
 
     interfaces: tuple[CaptureInterface, ...]
     "In the order that `link` counts; a name is a link's (capture.pcapng) or a firewall's (dropped.pcapng)."
     damage: str | None
     "Why the file ended early; None for a whole one."
-    frame: Ints
+    frame: Column
     "Number from 1, as Wireshark shows it."
-    time_ns: Ints
-    link: Ints
+    time_ns: Offsets
+    link: Column
     forward: Bools
     "From end A to end B."
-    mac_destination: Ints
-    source: Ints
-    destination: Ints
-    protocol: Ints
-    source_port: Ints
-    destination_port: Ints
-    ttl: Ints
-    dscp: Ints
-    ip_id: Ints
-    ip_length: Ints
+    mac_destination: Column
+    source: Column
+    destination: Column
+    protocol: Column
+    source_port: Column
+    destination_port: Column
+    ttl: Column
+    dscp: Column
+    ip_id: Column
+    ip_length: Column
     "IP length in bytes, header included."
-    tcp_sequence: Ints
-    tcp_acknowledged: Ints
-    tcp_flags: Ints
-    icmp_type: Ints
-    icmp_code: Ints
-    transport_offset: Ints
+    tcp_sequence: Column
+    tcp_acknowledged: Column
+    tcp_flags: Column
+    icmp_type: Column
+    icmp_code: Column
+    transport_offset: Offsets
     "Of the TCP, UDP or ICMP header in `buffer`."
-    payload_offset: Ints
-    payload_length: Ints
+    payload_offset: Offsets
+    payload_length: Column
     "Of the UDP or TCP payload, as sent (TURN header included)."
-    kind: Ints
-    encapsulation: Ints
-    inner_offset: Ints
-    inner_length: Ints
-    peer_address: Ints
-    peer_port: Ints
-    channel: Ints
-    stun_type: Ints
-    ssrc: Ints
-    sequence: Ints
-    rtp_timestamp: Ints
-    payload_type: Ints
-    media_bytes: Ints
+    kind: Column
+    encapsulation: Column
+    inner_offset: Offsets
+    inner_length: Column
+    peer_address: Column
+    peer_port: Column
+    channel: Column
+    stun_type: Column
+    ssrc: Column
+    sequence: Column
+    rtp_timestamp: Column
+    payload_type: Column
+    media_bytes: Column
     buffer: NDArray[np.uint8]
     blocks: Blocks
 
@@ -101,7 +111,8 @@ class Packets:
 class _SipPlaces:
     """Where signaling is found: at these ports of anybody, and over TCP at these servers' addresses and ports."""
 
-    ports: list[int]
+    is_port: Bools
+    "By port number."
     endpoints: list[int]
     "Address and port as one number."
 
@@ -119,44 +130,79 @@ def decode(
     already known: without them a lone packet is not taken for RTP. A file cut off or damaged is decoded up to there and
     `damage` says where. Raise CaptureError when it cannot be read.
     """
-    blocks = read_blocks(path)
-    read = Reader(blocks.buffer)
-    count = len(blocks.start)
-    places = _SipPlaces(list(sip_ports), [_endpoint(*text.split(":")) for text in sip_endpoints])
-    columns: dict[str, NDArray[Any]] = {}
-    for first in range(0, max(count, 1), _CHUNK):
-        part = blocks.part(first, first + _CHUNK)
-        for name, values in _decode_part(path, part, first, read, places).items():
-            column = columns.setdefault(name, np.empty(count, values.dtype))
-            column[first : first + _CHUNK] = values
-    _forget_lone_packets(columns, sources)
-    return Packets(
-        interfaces=blocks.interfaces,
-        damage=blocks.damage,
-        frame=np.arange(1, count + 1, dtype=np.int64),
-        time_ns=blocks.time_ns,
-        link=blocks.interface,
-        buffer=blocks.buffer,
-        blocks=blocks,
-        **columns,
-    )
+    file = CaptureFile(path)
+    read = Reader(file.buffer)
+    places = _SipPlaces(port_table(sip_ports), [_endpoint(*text.split(":")) for text in sip_endpoints])
+    columns = _Columns()
+    for part in file.parts():
+        read_so_far = (int(part.start[-1]) + int(part.length[-1])) / len(file.buffer)
+        columns.add(_decode_part(file, part, columns.count, read, places), read_so_far)
+    if not columns.count:
+        none = np.zeros(0, np.int64)
+        nothing = Blocks(file.buffer, none.astype(np.int16), none, none, none.astype(np.int32), none.astype(np.int32))
+        columns.add(_decode_part(file, nothing, 0, read, places), 1)
+    return _packets(file, columns.all(), columns.count, sources)
 
 
 def _endpoint(address: str, port: str) -> int:
     return int(IPv4Address(address)) << 16 | int(port)
 
 
-def _decode_part(path: Path, blocks: Blocks, before: int, read: Reader, places: _SipPlaces) -> dict[str, NDArray[Any]]:
+def _packets(file: CaptureFile, columns: dict[str, Any], count: int, sources: Collection[int]) -> Packets:
+    _forget_lone_packets(columns, sources)
+    names = "interface", "time_ns", "start", "captured", "length"
+    blocks = Blocks(file.buffer, *(columns.pop(name) for name in names))
+    return Packets(
+        interfaces=tuple(file.interfaces),
+        damage=file.damage,
+        frame=np.arange(1, count + 1, dtype=np.int64),
+        time_ns=blocks.time_ns,
+        link=blocks.interface,
+        buffer=file.buffer,
+        blocks=blocks,
+        **columns,
+    )
+
+
+class _Columns:
+    """Columns that grow part by part, in arrays as large as the rest of the file will need if it is like its start."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._arrays: dict[str, Column] = {}
+
+    def add(self, part: dict[str, Column], read_so_far: float) -> None:
+        """Append *part*; *read_so_far* is the share of the file with which it ends."""
+        first, self.count = self.count, self.count + len(part["start"])
+        for name, values in part.items():
+            array = self._arrays.get(name)
+            if array is None or len(array) < self.count:
+                larger = np.empty(int(1.05 * self.count / read_so_far) + 16, values.dtype)
+                larger[:first] = array[:first] if array is not None else 0
+                self._arrays[name] = array = larger
+            array[first : self.count] = values
+
+    def all(self) -> dict[str, Any]:
+        """Return the columns by name."""
+        return {name: array[: self.count] for name, array in self._arrays.items()}
+
+
+def _decode_part(file: CaptureFile, blocks: Blocks, before: int, read: Reader, places: _SipPlaces) -> dict[str, Column]:
     """Return the decoded columns of some packets, which *before* others precede in the file.
 
     They are so few that what is read for one column is at hand for the next.
     """
-    ip_at, is_ip, is_arp = _network_layer(path, blocks, read)
+    ip_at, is_ip, is_arp, mac = _network_layer(file, blocks, read)
     ip = _ip_columns(read, ip_at, is_ip, blocks)
     payloads = _payloads(read, ip, _kind_by_port(ip, places, is_arp))
     return {
-        "forward": _directions(path, blocks, before),
-        "mac_destination": np.where(ip_at > blocks.start, read.u16(blocks.start) << 32 | read.u32(blocks.start + 2), 0),
+        "interface": blocks.interface,
+        "time_ns": blocks.time_ns,
+        "start": blocks.start,
+        "captured": blocks.captured,
+        "length": blocks.length,
+        "forward": _directions(file, blocks, before),
+        "mac_destination": mac,
         "kind": payloads.kind,
         "encapsulation": payloads.encapsulation,
         "inner_offset": payloads.offset,
@@ -174,106 +220,109 @@ def _decode_part(path: Path, blocks: Blocks, before: int, read: Reader, places: 
     }
 
 
-def _forget_lone_packets(columns: dict[str, NDArray[Any]], sources: Collection[int]) -> None:
+def _forget_lone_packets(columns: dict[str, Any], sources: Collection[int]) -> None:
     """Take back what looked like RTP and is of a source with a single sequence number: it may be anything."""
     rows = np.flatnonzero(columns["kind"] == Kind.RTP)
-    lone = rows[~is_repeated(columns["ssrc"][rows], columns["sequence"][rows], sources)]
+    ssrc, sequence = columns["ssrc"], columns["sequence"]
+    if len(rows) < len(ssrc):
+        ssrc, sequence = ssrc[rows], sequence[rows]
+    lone = rows[~is_repeated(ssrc, sequence, sources)]
     columns["kind"][lone] = _WRAPPED[columns["encapsulation"][lone]]
     for name in ("ssrc", "sequence", "rtp_timestamp", "payload_type", "media_bytes"):
         columns[name][lone] = 0
 
 
-def _network_layer(path: Path, blocks: Blocks, read: Reader) -> tuple[Ints, Bools, Bools]:
-    """Return where the IP header starts, and which rows are IPv4 and ARP."""
-    types = np.array([interface.link_type for interface in blocks.interfaces], np.int64)
+def _network_layer(file: CaptureFile, blocks: Blocks, read: Reader) -> tuple[Offsets, Bools, Bools, Column]:
+    """Return where the IP header starts, which rows are IPv4 and ARP, and the MAC addresses frames are for."""
+    types = np.array([interface.link_type for interface in file.interfaces], np.int64)
     if strange := {int(kind) for kind in types} - {ETHERNET, RAW_IP}:
-        raise CaptureError(f"{path}: has link types {sorted(strange)}; Ethernet (1) and raw IP (101) are read")
-    ethernet = types[blocks.interface] == ETHERNET
+        raise CaptureError(f"{file.path}: has link types {sorted(strange)}; Ethernet (1) and raw IP (101) are read")
+    ethernet = (types == ETHERNET)[blocks.interface]
+    frame = read.rows(blocks.start, 14)
+    framed = ethernet & (blocks.captured >= 14)
+    ether_type = frame.u16(12) * framed
     ip_at = blocks.start + np.where(ethernet, 14, 0)
-    ether_type = np.where(ethernet & (blocks.captured >= 14), read.u16(blocks.start + 12), 0)
-    room = blocks.captured - (ip_at - blocks.start) >= 20
-    is_ip = room & (~ethernet | (ether_type == 0x0800)) & (read.u8(ip_at) >> 4 == 4)
-    return ip_at, np.asarray(is_ip, np.bool_), np.asarray(ether_type == 0x0806, np.bool_)
+    room = blocks.captured >= np.where(ethernet, 34, 20)
+    is_ip = room & (~ethernet | (ether_type == 0x0800))
+    mac = (frame.u16(0).astype(np.int64) << 32 | frame.u32(2)) * ethernet
+    return ip_at, is_ip, framed & (ether_type == 0x0806), mac
 
 
-def _directions(path: Path, blocks: Blocks, before: int) -> Bools:
+def _directions(file: CaptureFile, blocks: Blocks, before: int) -> Bools:
     """Return which frames go from end A to end B (epb_flags bits 0-1: 2 outbound, 1 inbound)."""
     direction = blocks.flags() & 3
-    ethernet = np.array([i.link_type == ETHERNET for i in blocks.interfaces], np.bool_)[blocks.interface]
-    unknown = np.flatnonzero(ethernet & (direction != 1) & (direction != 2))
-    if len(unknown):
-        raise CaptureError(f"{path}: frame {before + int(unknown[0]) + 1} does not say its direction (epb_flags)")
+    ethernet = np.array([i.link_type == ETHERNET for i in file.interfaces], np.bool_)[blocks.interface]
+    unknown = ethernet & (direction != 1) & (direction != 2)
+    if unknown.any():
+        number = before + int(np.argmax(unknown)) + 1
+        raise CaptureError(f"{file.path}: frame {number} does not say its direction (epb_flags)")
     return np.asarray(direction == 2, np.bool_)
 
 
-def _ip_columns(read: Reader, at: Ints, is_ip: Bools, blocks: Blocks) -> dict[str, Ints]:
-    def ip_only(values: Ints) -> Ints:
-        return np.where(is_ip, values, 0)
-
-    protocol = ip_only(read.u8(at + 9))
-    header, length = 4 * (read.u8(at) & 15), ip_only(read.u16(at + 2))
-    first = is_ip & (read.u16(at + 6) & 0x1FFF == 0)
+def _ip_columns(read: Reader, at: Offsets, is_ip: Bools, blocks: Blocks) -> dict[str, Column]:
+    header = read.rows(at, 20)
+    is_ip = is_ip & (header.u8(0) >> 4 == 4)
+    protocol, length = header.u8(9) * is_ip, header.u16(2) * is_ip
+    first = is_ip & (header.u16(6) & 0x1FFF == 0)
+    # The packet ends where its header says, or where the captured bytes do; padding of short frames is not of it.
     end = at + np.minimum(length, blocks.start + blocks.captured - at)
-    over = at + header
-    is_tcp = first & (protocol == TCP) & (over + 20 <= end)
-    is_udp = first & (protocol == UDP) & (over + 8 <= end)
-    is_icmp = first & (protocol == ICMP) & (over + 8 <= end)
+    over = at + ((header.u8(0) & 15) << 2)
+    room = end - over
+    is_tcp = first & (protocol == TCP) & (room >= 20)
+    is_udp = first & (protocol == UDP) & (room >= 8)
+    is_icmp = first & (protocol == ICMP) & (room >= 8)
     ported = is_tcp | is_udp
-    payload = over + np.where(is_tcp, 4 * (read.u8(over + 12) >> 4), 8)
+    transport = read.rows(over, 14)
+    payload = over + np.where(is_tcp, transport.u8(12) >> 4 << 2, 8)
     return {
-        "source": ip_only(read.u32(at + 12)),
-        "destination": ip_only(read.u32(at + 16)),
+        "source": header.u32(12) * is_ip,
+        "destination": header.u32(16) * is_ip,
         "protocol": protocol,
-        "source_port": np.where(ported, read.u16(over), 0),
-        "destination_port": np.where(ported, read.u16(over + 2), 0),
-        "ttl": ip_only(read.u8(at + 8)),
-        "dscp": ip_only(read.u8(at + 1) >> 2),
-        "ip_id": ip_only(read.u16(at + 4)),
+        "source_port": transport.u16(0) * ported,
+        "destination_port": transport.u16(2) * ported,
+        "ttl": header.u8(8) * is_ip,
+        "dscp": (header.u8(1) >> 2) * is_ip,
+        "ip_id": header.u16(4) * is_ip,
         "ip_length": length,
-        "tcp_sequence": np.where(is_tcp, read.u32(over + 4), 0),
-        "tcp_acknowledged": np.where(is_tcp, read.u32(over + 8), 0),
-        "tcp_flags": np.where(is_tcp, read.u8(over + 13), 0),
-        "icmp_type": np.where(is_icmp, read.u8(over), 0),
-        "icmp_code": np.where(is_icmp, read.u8(over + 1), 0),
+        "tcp_sequence": transport.u32(4) * is_tcp,
+        "tcp_acknowledged": transport.u32(8) * is_tcp,
+        "tcp_flags": transport.u8(13) * is_tcp,
+        "icmp_type": transport.u8(0) * is_icmp,
+        "icmp_code": transport.u8(1) * is_icmp,
         "transport_offset": over,
         "payload_offset": np.where(ported, payload, end),
-        "payload_length": np.where(ported, np.maximum(end - payload, 0), 0),
+        "payload_length": (np.maximum(end - payload, 0) * ported).astype(np.int32),
     }
 
 
-def _kind_by_port(ip: dict[str, Ints], places: _SipPlaces, is_arp: Bools) -> Ints:
+def _kind_by_port(ip: dict[str, Any], places: _SipPlaces, is_arp: Bools) -> NDArray[np.uint8]:
     """Return what the headers alone decide; `Kind.OTHER` is left to the payload."""
-    source, destination = ip["source_port"], ip["destination_port"]
-    is_tcp, is_udp = ip["protocol"] == TCP, ip["protocol"] == UDP
-    kind = np.where(is_arp, int(Kind.ARP), int(Kind.OTHER))
-    kind = np.where(ip["protocol"] == ICMP, int(Kind.ICMP), kind)
-    kind = np.where(is_tcp, int(Kind.TCP), kind)
-    kind = np.where(is_tcp & ((source == _BGP_PORT) | (destination == _BGP_PORT)), int(Kind.BGP), kind)
-    sip = np.isin(source, places.ports) | np.isin(destination, places.ports)
-    if places.endpoints:
-        ends = ip["source"] << 16 | source, ip["destination"] << 16 | destination
-        sip |= is_tcp & (np.isin(ends[0], places.endpoints) | np.isin(ends[1], places.endpoints))
+    source, destination, protocol = ip["source_port"], ip["destination_port"], ip["protocol"]
+    is_tcp, is_udp = protocol == TCP, protocol == UDP
+    kind = np.full(len(protocol), Kind.OTHER, np.uint8)
+    kind[is_arp] = Kind.ARP
+    kind[protocol == ICMP] = Kind.ICMP
+    kind[is_tcp] = Kind.TCP
+    kind[is_tcp & ((source == _BGP_PORT) | (destination == _BGP_PORT))] = Kind.BGP
     message = is_tcp | (is_udp & (ip["payload_length"] > _STRAY_BYTES))
-    return np.where(sip & message, int(Kind.SIP), kind)
+    sip = places.is_port[source] | places.is_port[destination]
+    for endpoint in places.endpoints if is_tcp.any() else ():
+        address, port = endpoint >> 16, endpoint & 0xFFFF
+        sip |= is_tcp & (ip["source"] == address) & (source == port)
+        sip |= is_tcp & (ip["destination"] == address) & (destination == port)
+    kind[message & sip] = Kind.SIP
+    return kind
 
 
-def _payloads(read: Reader, ip: dict[str, Ints], kind: Ints) -> Payloads:
+def _payloads(read: Reader, ip: dict[str, Any], kind: NDArray[np.uint8]) -> Payloads:
     """Return the payload columns of every row; only UDP, and TCP that may be TURN, is looked into."""
     open_tcp = (kind == Kind.TCP) & (ip["payload_length"] >= 4)
+    asked = ("payload_offset", "payload_length", "protocol", "source_port", "destination_port")
     rows = np.flatnonzero(((ip["protocol"] == UDP) & (kind == Kind.OTHER)) | open_tcp)
-    ports = ip["source_port"][rows], ip["destination_port"][rows]
-    some = classify(
-        read,
-        ip["payload_offset"][rows],
-        ip["payload_length"][rows],
-        over_tcp=ip["protocol"][rows] == TCP,
-        ports=ports,
-    )
+    offset, length, protocol, *ports = (ip[name][rows] for name in asked)
+    some = classify(read, offset, length, over_tcp=protocol == TCP, ports=(ports[0], ports[1]))
     some.kind = np.where(some.kind == Kind.OTHER, kind[rows], some.kind)
+    if len(rows) == len(kind):
+        return some
     everything = {"kind": kind, "offset": ip["payload_offset"], "length": ip["payload_length"]}
-    columns = {}
-    for name in Payloads.__slots__:
-        column = everything.get(name, np.zeros(len(kind), np.int64)).copy()
-        column[rows] = getattr(some, name)
-        columns[name] = column
-    return Payloads(**columns)
+    return widened(some, rows, len(kind), everything)

@@ -2,11 +2,13 @@
 
 Knows nothing of what is inside a packet. A file that ends early or holds damage is read up to there and says so:
 half a capture can prove presence, never absence. Source: draft-ietf-opsawg-pcapng, sections 3 and 4.
+
+The file is mapped, not read: ten million packets are larger than what a machine may have to spare.
 """
 
-import os
+import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,15 +29,12 @@ _FIXED_BYTES: Final = 32
 "Of an Enhanced Packet Block: everything but the packet and the options."
 _OPTIONS_LOOKED_AT: Final = 4
 "epb_flags is sought among the first few options of a packet block: a writer that puts more before it is not ours."
-_ALIKE: Final = 8
-"So many blocks of one length in a row are taken for the beginning of a run."
-_RUN: Final = 1 << 14
-"Blocks of a run looked at in one go."
-PADDING: Final = 128
-"Zero bytes after the file in `Blocks.buffer`, so that a gather just behind the last packet stays inside."
+_WINDOW_BYTES: Final = 4 << 20
+"Taken at a time: what is looked for in it is found in the processor's cache."
 
 Bytes = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
+Lengths = NDArray[np.int32]
 
 
 class CaptureError(TestbedError):
@@ -58,142 +57,182 @@ class CaptureInterface:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A pcapng file, taken apart into columns; one row a packet, in file order."""
+    """Packet blocks of a pcapng file as columns; one row a packet, in file order."""
 
     buffer: Bytes
-    interfaces: tuple[CaptureInterface, ...]
-    interface: NDArray[np.int64]
+    "The whole file."
+    interface: NDArray[np.int16]
     time_ns: NDArray[np.int64]
     start: Offsets
     "Offset of the packet's first byte in `buffer`."
-    captured: NDArray[np.int64]
+    captured: Lengths
     "Bytes captured."
-    options: Offsets
-    "Offset of the block's options."
-    end: Offsets
-    "Offset behind the options."
-    damage: str | None = None
-    "Why reading stopped before the end of the file; None for a whole file."
-    _raw: memoryview = field(default=memoryview(b""), repr=False)
+    length: Lengths
+    "Bytes of the block."
 
-    def part(self, first: int, behind: int) -> "Blocks":
-        """Return packets *first* up to *behind*, of the same buffer."""
-        columns = ("interface", "time_ns", "start", "captured", "options", "end")
-        return replace(self, **{name: getattr(self, name)[first:behind] for name in columns})
+    @property
+    def options(self) -> Offsets:
+        """Return the offsets of the blocks' options."""
+        return self.start + (self.captured + 3 & ~3)
 
-    def flags(self) -> NDArray[np.int64]:
+    @property
+    def end(self) -> Offsets:
+        """Return the offsets behind the options."""
+        return self.start + (self.length - _FIXED_BYTES)
+
+    def flags(self) -> NDArray[np.uint32]:
         """Return epb_flags of every packet, 0 where a packet has none."""
         words = _words(self.buffer)
-        at, found = self.options.copy(), np.zeros(len(self.start), np.int64)
+        at, end, found = self.options, self.end, np.zeros(len(self.start), np.uint32)
+        rows = np.arange(len(at))
         for _ in range(_OPTIONS_LOOKED_AT):
-            inside = at + 4 <= self.end
-            head = np.where(inside, words[np.where(inside, at, 0) >> 2], 0).astype(np.int64)
-            code, length = head & 0xFFFF, head >> 16
-            hit = inside & (code == _FLAGS) & (length == 4)
-            found = np.where(hit, words[np.where(hit, at + 4, 0) >> 2].astype(np.int64), found)
-            at = np.where(inside & (code != 0), at + 4 + (length + 3 & ~3), self.end)
+            inside = at + 8 <= end
+            rows, at, end = (rows, at, end) if inside.all() else (rows[inside], at[inside], end[inside])
+            head = words[at >> 2]
+            hit = head == (4 << 16 | _FLAGS)
+            found[rows[hit]] = words[(at[hit] >> 2) + 1]
+            more = ~hit & (head & 0xFFFF != 0)
+            if not more.any():
+                break
+            rows, end = rows[more], end[more]
+            at = at[more] + 4 + ((head[more] >> 16).astype(np.int64) + 3 & ~3)
         return found
 
     def comment(self, row: int) -> str:
         """Return the packet's comment, or an empty string."""
-        for code, value in _options(self._raw, int(self.options[row]), int(self.end[row])):
+        for code, value in _options(self.buffer.data, int(self.options[row]), int(self.end[row])):
             if code == _COMMENT:
                 return value.decode("utf-8", "replace")
         return ""
 
 
-def read_blocks(path: Path) -> Blocks:
-    """Read *path*; raise CaptureError when there is nothing to read, note in `damage` where it breaks off."""
-    buffer = _read_padded(path)
-    raw = buffer.data[:-PADDING]
-    if len(raw) < 28 or raw[:4] != SECTION.to_bytes(4, "big"):
-        raise CaptureError(f"{path}: is not a pcapng file ({len(raw)} bytes)")
-    if raw[8:12] != _MAGIC:
-        raise CaptureError(f"{path}: is a big-endian pcapng file; this testbed writes and reads little-endian ones")
-    found, other, damage = _walk(raw)
-    interfaces = _interfaces(path, raw, other)
-    return _columns(path, buffer, raw, found, interfaces, damage)
+class CaptureFile:
+    """A pcapng file, gone through once from beginning to end by `parts`.
+
+    Raise CaptureError when there is nothing to read; `damage` notes where it breaks off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.interfaces: list[CaptureInterface] = []
+        "Complete, with their statistics, once `parts` has ended."
+        self.damage: str | None = None
+        "Why reading stopped before the end of the file; None for a whole file."
+        self._map, self.buffer = _mapped(path)
+        self._raw = self.buffer.data
+        if len(self._raw) < 28 or self._raw[:4] != SECTION.to_bytes(4, "big"):
+            raise CaptureError(f"{path}: is not a pcapng file ({len(self._raw)} bytes)")
+        if self._raw[8:12] != _MAGIC:
+            raise CaptureError(f"{path}: is a big-endian pcapng file; this testbed writes and reads little-endian ones")
+
+    def parts(self) -> Iterator[Blocks]:
+        """Yield the packets of one window of the file after the other; its pages are let go then.
+
+        Raise CaptureError for a file that has no interface.
+        """
+        words, at = _words(self.buffer), 0
+        last = len(self.buffer) - 12 >> 2
+        while at <= last and self.damage is None:
+            begin, behind = at, min(at + (_WINDOW_BYTES >> 2), last + 1)
+            found, at = self._walk(words, at, behind)
+            if len(found) and len((part := self._columns(words, found)).start):
+                yield part
+            self._forget(4 * begin, 4 * at)
+        if self.damage is None and 4 * at != len(self.buffer):
+            self._cut_off(at)
+        if not self.interfaces:
+            raise CaptureError(f"{self.path}: describes no interface{f'; {self.damage}' if self.damage else ''}")
+
+    def _cut_off(self, at: int) -> None:
+        self.damage = f"cut off at byte {4 * at} of {len(self.buffer)}, inside a block"
+
+    def _forget(self, begin: int, behind: int) -> None:
+        """Let the whole pages between two offsets go from memory; whoever reads there again gets them from the file."""
+        first = begin & ~(mmap.PAGESIZE - 1)
+        if self._map is not None and (size := behind - first & ~(mmap.PAGESIZE - 1)):
+            self._map.madvise(mmap.MADV_DONTNEED, first, size)
+
+    def _walk(self, words: NDArray[np.uint32], at: int, behind: int) -> tuple[Offsets, int]:
+        """Return word offsets of the packet blocks that begin from *at* up to *behind*, and where the next one begins.
+
+        What looks like packet blocks is found all at once; then only where they do not follow each other is looked at.
+        """
+        looks, following = _likely_packets(words, at, behind)
+        breaks = np.append(np.flatnonzero(following[:-1] != looks[1:]), len(looks) - 1)
+        found: list[Offsets] = []
+        while at < behind and self.damage is None:
+            first = int(np.searchsorted(looks, at))
+            if first < len(looks) and looks[first] == at:
+                last = int(breaks[np.searchsorted(breaks, first)])
+                found.append(looks[first : last + 1])
+                at = int(following[last])
+            elif (length := self._take_other(words, at)) is not None:
+                at += length >> 2
+            else:
+                break
+        return (np.concatenate(found) if found else looks[:0]), at
+
+    def _take_other(self, words: NDArray[np.uint32], at: int) -> int | None:
+        """Take a block that is not a sound packet block; return its length, or None, with `damage` set."""
+        kind, length, offset = int(words[at]), int(words[at + 1]), 4 * at
+        if length < 12 or length & 3:
+            self.damage = f"damaged at byte {offset}: a block of {length} bytes"
+        elif offset + length > len(self.buffer):
+            self._cut_off(at)
+        elif kind == PACKET:
+            self.damage = f"damaged at byte {offset}: a packet block that contradicts itself"
+        elif kind == SECTION and offset:
+            raise CaptureError(f"{self.path}: has more than one section (byte {offset})")
+        elif kind == INTERFACE:
+            self.interfaces.append(_describe(self.path, self._raw, offset, offset + length - 4))
+        elif kind == STATISTICS:
+            number = int(words[at + 2])
+            if number < len(self.interfaces):
+                described = self.interfaces[number]
+                self.interfaces[number] = _with_statistics(described, self._raw, offset, offset + length - 4)
+        return length if self.damage is None else None
+
+    def _columns(self, words: NDArray[np.uint32], at: Offsets) -> Blocks:
+        number = words[at + 2]
+        if (bad := number >= len(self.interfaces)).any():
+            first = int(np.argmax(bad))
+            self.damage = f"damaged at byte {4 * int(at[first])}: a packet of an interface that is not described"
+            at, number = at[:first], number[:first]
+        tick_ns = np.array([interface.tick_ns for interface in self.interfaces] or [1], np.int64)
+        ticks = words[at + 3].astype(np.int64) << 32 | words[at + 4]
+        return Blocks(
+            buffer=self.buffer,
+            interface=number.astype(np.int16),
+            time_ns=ticks * tick_ns[number] if len(set(tick_ns.tolist())) > 1 else ticks * tick_ns[0],
+            start=4 * at + 28,
+            captured=words[at + 5].astype(np.int32),
+            length=words[at + 1].astype(np.int32),
+        )
 
 
-def _read_padded(path: Path) -> Bytes:
-    """Return the file with PADDING zero bytes behind it, held once."""
+def _mapped(path: Path) -> tuple[mmap.mmap | None, Bytes]:
+    """Return the file's content; an empty file cannot be mapped."""
     try:
-        with path.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            buffer = np.zeros(size + PADDING, np.uint8)
-            done = 0
-            while done < size and (count := file.readinto(buffer.data[done:size])):
-                done += count
+        with path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError:
+        return None, np.zeros(0, np.uint8)
     except OSError as error:
         raise CaptureError(f"{path}: cannot be read: {error.strerror}") from error
-    return buffer[: done + PADDING]
+    return content, np.frombuffer(content, np.uint8)
 
 
-def _walk(raw: memoryview) -> tuple[Offsets, list[tuple[int, int, int]], str | None]:
-    """Return offsets of packet blocks, (type, offset, length) of the others, and why the walk stopped early."""
-    size = len(raw)
-    words = raw[: size & ~3].cast("I")
-    last = size - 12 >> 2
-    found: list[Offsets] = []
-    packets: list[int] = []
-    other: list[tuple[int, int, int]] = []
-    add = packets.append
-    at, before, alike = 0, 0, 0
-    while at <= last:
-        length = words[at + 1]
-        if length < 12 or length & 3:
-            return _offsets(found, packets), other, f"damaged at byte {4 * at}: a block of {length} bytes"
-        if 4 * at + length > size:
-            break
-        if words[at] != PACKET:
-            other.append((words[at], 4 * at, length))
-            alike = 0
-        else:
-            add(at)
-            alike = alike + 1 if length == before else 0
-            before = length
-        at += length >> 2
-        if alike == _ALIKE:
-            run = _equal_blocks(raw, at, length)
-            found += [np.array(packets, np.int64), run]
-            packets.clear()
-            at += len(run) * (length >> 2)
-            alike = 0
-    whole = 4 * at == size
-    return _offsets(found, packets), other, None if whole else f"cut off at byte {4 * at} of {size}, inside a block"
-
-
-def _equal_blocks(raw: memoryview, at: int, length: int) -> Offsets:
-    """Return where packet blocks of *length* bytes stand, one behind the other, from word *at* on.
-
-    A stream's packets are all of one size, so long captures have many such runs: they are found without a step each.
-    """
-    count = min((len(raw) - 4 * at) // length, _RUN)
-    if not count:
-        return np.zeros(0, np.int64)
-    heads: NDArray[np.uint32] = np.ndarray((count, 2), "<u4", raw, 4 * at, (length, 4))
-    same = (heads[:, 0] == PACKET) & (heads[:, 1] == length)
-    run = count if same.all() else int(np.argmin(same))
-    return at + np.arange(run, dtype=np.int64) * (length >> 2)
-
-
-def _offsets(found: list[Offsets], rest: list[int]) -> Offsets:
-    return np.concatenate([*found, np.array(rest, np.int64)]) * 4
-
-
-def _interfaces(path: Path, raw: memoryview, other: list[tuple[int, int, int]]) -> tuple[CaptureInterface, ...]:
-    described: list[CaptureInterface] = []
-    for kind, offset, length in other:
-        end = offset + length - 4
-        if kind == SECTION and offset:
-            raise CaptureError(f"{path}: has more than one section (byte {offset})")
-        if kind == INTERFACE:
-            described.append(_describe(path, raw, offset, end))
-        elif kind == STATISTICS:
-            number = int.from_bytes(raw[offset + 8 : offset + 12], "little")
-            if number < len(described):
-                described[number] = _with_statistics(described[number], raw, offset, end)
-    return tuple(described)
+def _likely_packets(words: NDArray[np.uint32], at: int, behind: int) -> tuple[Offsets, Offsets]:
+    """Return the word offsets at which sound packet blocks seem to begin, and those behind their ends."""
+    looks = np.flatnonzero(words[at:behind] == PACKET) + at
+    looks = looks[: np.searchsorted(looks, len(words) - (_FIXED_BYTES >> 2), "right")]
+    length = words[looks + 1].astype(np.int64)
+    following = looks + (length >> 2)
+    sound = (length >= _FIXED_BYTES) & (length & 3 == 0) & (following <= len(words))
+    if not sound.all():
+        looks, length, following = looks[sound], length[sound], following[sound]
+    sound = (words[following - 1] == length) & (words[looks + 5] + np.int64(_FIXED_BYTES) <= length)
+    return (looks, following) if sound.all() else (looks[sound], following[sound])
 
 
 def _describe(path: Path, raw: memoryview, offset: int, end: int) -> CaptureInterface:
@@ -227,39 +266,3 @@ def _options(raw: memoryview, at: int, end: int) -> Iterator[tuple[int, bytes]]:
 
 def _words(buffer: Bytes) -> NDArray[np.uint32]:
     return buffer[: len(buffer) & ~3].view("<u4")
-
-
-def _columns(
-    path: Path,
-    buffer: Bytes,
-    raw: memoryview,
-    at: Offsets,
-    interfaces: tuple[CaptureInterface, ...],
-    damage: str | None,
-) -> Blocks:
-    words = _words(buffer)
-    index = at >> 2
-    length = words[index + 1].astype(np.int64)
-    number, captured = words[index + 2].astype(np.int64), words[index + 5].astype(np.int64)
-    bad = (words[(at + length >> 2) - 1] != length) | (captured + _FIXED_BYTES > length) | (number >= len(interfaces))
-    if bad.any():
-        first = int(np.argmax(bad))
-        damage = f"damaged at byte {int(at[first])}: packet block {first + 1} contradicts itself"
-        at, index, length = at[:first], index[:first], length[:first]
-        number, captured = number[:first], captured[:first]
-    if not interfaces:
-        raise CaptureError(f"{path}: describes no interface{f'; {damage}' if damage else ''}")
-    ticks = words[index + 3].astype(np.int64) << 32 | words[index + 4].astype(np.int64)
-    tick_ns = np.array([interface.tick_ns for interface in interfaces], np.int64)
-    return Blocks(
-        buffer=buffer,
-        interfaces=interfaces,
-        interface=number,
-        time_ns=ticks * tick_ns[number],
-        start=at + 28,
-        captured=captured,
-        options=at + 28 + (captured + 3 & ~3),
-        end=at + length - 4,
-        damage=damage,
-        _raw=raw,
-    )

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.analysis.demux import Bools, Ints
+from testbed.analysis.demux import Bools, Column, Ints
 
 Floats = NDArray[np.float64]
 Figures = dict[str, Any]
@@ -85,19 +85,20 @@ def _delays(delay_ms: Floats, missing: dict[str, str]) -> dict[str, float | None
 
 def percentiles(values: Floats, name: str, missing: dict[str, str]) -> dict[str, float | None]:
     """Return median, p90, p95 and p99; None for one that would rest on no packet beyond it."""
+    all_of_them = np.percentile(values, [percent for percent, _ in _PERCENTILES]).tolist()
     found: dict[str, float | None] = {}
-    for percent, word in _PERCENTILES:
+    for (percent, word), value in zip(_PERCENTILES, all_of_them, strict=True):
         needed = 1 if percent == 50 else round(100 / (100 - percent))
         if len(values) < needed:
             missing[f"{name}.{word}"] = f"{len(values)} packets, {needed} needed"
-        found[word] = float(np.percentile(values, percent)) if len(values) >= needed else None
+        found[word] = value if len(values) >= needed else None
     return found
 
 
 def _variation(passage: Passage, missing: dict[str, str]) -> Figures:
     """Return PDV (RFC 5481 section 4.2: delay less the smallest) and IPDV (RFC 3393: delay less the one before's)."""
-    delay_ms, change_ms = passage.delay_ms, delay_changes_ms(passage)[0]
-    worst, reason = _worst_change(passage)
+    delay_ms, (change_ms, at_ns) = passage.delay_ms, delay_changes_ms(passage)
+    worst, reason = _worst_change(passage, change_ms, at_ns)
     names = ("pdv_ms", "ipdv_ms", "mean_delay_change_ms")
     if len(delay_ms) < 2 or not len(change_ms):
         missing |= dict.fromkeys((*names, "mean_delay_change_15s_ms"), "fewer than two successive packets passed")
@@ -138,7 +139,21 @@ def full_windows(entered_ns: Ints, width_ns: int) -> tuple[Ints, Ints]:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     end_ns = int(entered_ns[-1]) + int(np.median(np.diff(entered_ns)))
     first = np.arange(int(np.searchsorted(entered_ns, end_ns - width_ns, "right")))
-    return first, np.searchsorted(entered_ns, entered_ns[first] + width_ns, "left").astype(np.int64)
+    return first, _behind(entered_ns, first, width_ns)
+
+
+def _behind(entered_ns: Ints, first: Ints, width_ns: int) -> Ints:
+    """Return the packet behind the last one of each window; where packets are evenly spaced it is as far on as before.
+
+    So it is sought only where that guess is wrong.
+    """
+    limit_ns = entered_ns[: len(first)] + width_ns
+    if not len(first):
+        return first
+    guess = np.minimum(first + np.searchsorted(entered_ns, limit_ns[0], "left"), len(entered_ns) - 1)
+    wrong = np.flatnonzero((entered_ns[guess] < limit_ns) | (entered_ns[guess - 1] >= limit_ns))
+    guess[wrong] = np.searchsorted(entered_ns, limit_ns[wrong], "left")
+    return np.asarray(guess, np.int64)
 
 
 def _too_short(entered_ns: Ints, width_ns: int) -> str:
@@ -164,9 +179,8 @@ def _window(passage: Passage, width_ns: int, name: str, missing: dict[str, str])
     }
 
 
-def _worst_change(passage: Passage) -> tuple[float | None, str]:
-    """Return the greatest mean delay change of any 15 s."""
-    change_ms, at_ns = delay_changes_ms(passage)
+def _worst_change(passage: Passage, change_ms: Floats, at_ns: Ints) -> tuple[float | None, str]:
+    """Return the greatest mean of any 15 s of the delay changes *change_ms* at *at_ns*."""
     order = np.argsort(at_ns, kind="stable")
     at_ns = at_ns[order]
     first, behind = full_windows(at_ns, LOSS_WINDOW_NS)
@@ -203,10 +217,11 @@ def _smooth(change: Floats) -> Floats:
     return np.asarray((inside + carried[:, None] * decay[1:]).reshape(-1)[: len(change)], np.float64)
 
 
-def unwrap(values: Ints, bits: int) -> Ints:
+def unwrap(values: Column, bits: int) -> Ints:
     """Return counter *values* of so many bits, in order of time, as numbers that do not wrap (the first as it is)."""
-    if not len(values):
-        return values
+    wide = values.astype(np.int64)
+    if not len(wide):
+        return wide
     half = 1 << (bits - 1)
-    step = ((np.diff(values) + half) & ((1 << bits) - 1)) - half
-    return np.asarray(np.concatenate((values[:1], values[0] + np.cumsum(step))), np.int64)
+    step = ((np.diff(wide) + half) & ((1 << bits) - 1)) - half
+    return np.asarray(np.concatenate((wide[:1], wide[0] + np.cumsum(step))), np.int64)

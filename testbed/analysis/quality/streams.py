@@ -51,6 +51,9 @@ class Stream:
     def passage(self, entry: int, exit_: int) -> Passage:
         """Return the packets between the capture points of two hops."""
         entered, left = self.time_ns[:, self.column[entry]], self.time_ns[:, self.column[exit_]]
+        if (entered[1:] >= entered[:-1]).all() and entered[0] != NOT_SEEN:
+            lost = (left == NOT_SEEN) & (self.arrived_ns == NOT_SEEN)
+            return Passage(entered, left, lost, self.sequence)
         rows = np.flatnonzero(entered != NOT_SEEN)
         rows = rows[np.argsort(entered[rows], kind="stable")]
         lost = (left[rows] == NOT_SEEN) & (self.arrived_ns[rows] == NOT_SEEN)
@@ -147,7 +150,7 @@ def find_streams(packets: Packets, walks: Walks, network: Network) -> list[Strea
     media = np.flatnonzero(packets.kind[first_row] == Kind.RTP)
     senders = sorted({walk.nodes[0] for walk in walks.walks})
     sender = np.array([senders.index(walk.nodes[0]) for walk in walks.walks], np.int64)[walks.walk[media]]
-    key = packets.ssrc[first_row[media]] * len(senders) + sender
+    key = packets.ssrc[first_row[media]].astype(np.int64) * len(senders) + sender
     order = np.argsort(key, kind="stable")
     cuts = np.flatnonzero(np.diff(key[order])) + 1
     streams = [_stream(packets, walks, network, media[part]) for part in np.split(order, cuts) if len(part)]
@@ -210,7 +213,7 @@ def _times(packets: Packets, walks: Walks, members: Ints, numbers: Ints, column:
             column.setdefault(hop, len(column))
         duplicates += (frames - len(places)) * len(rows)
         parts.append((rows, starts, places))
-    time_ns = np.full((len(members), len(column)), NOT_SEEN, np.int64)
+    time_ns = np.full((len(members), len(column)), NOT_SEEN, np.int64, order="F")  # it is read hop by hop
     for rows, starts, places in parts:
         for hop, place in places.items():
             time_ns[rows, column[hop]] = packets.time_ns[walks.rows[starts + place]]

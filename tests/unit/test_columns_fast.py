@@ -1,0 +1,92 @@
+"""The shortcuts of the vectorised analysis give what the plain way gives."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from capture_bytes import ip_packet, packet_block, pcapng, rtp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.analysis.demux import Reader, is_repeated
+from testbed.analysis.identity import mix
+from testbed.analysis.packets import decode
+from testbed.analysis.paths import distinct, order_of
+from testbed.analysis.quality.figures import full_windows
+
+OUT = b"\x02\x00\x04\x00\x02\x00\x00\x00"
+NAME_RESOLUTION = struct.pack("<IIII", 4, 16, 0, 16)
+
+
+def frame(payload: bytes) -> bytes:
+    return bytes(12) + b"\x08\x00" + ip_packet(("10.0.0.1", 9), ("10.0.0.2", 9), payload)
+
+
+def test_a_packet_that_carries_what_looks_like_a_packet_block_is_one_packet(tmp_path: Path) -> None:
+    inside = packet_block(0, 99, frame(b"not a frame of its own"), OUT)
+    payloads = [b"before", *(bytes(pad) + inside for pad in range(4)), b"behind"]
+    blocks = b"".join(packet_block(0, n, frame(payload), OUT) for n, payload in enumerate(payloads))
+    (tmp_path / "c.pcapng").write_bytes(pcapng(["a-b"], blocks))
+    packets = decode(tmp_path / "c.pcapng")
+    assert [packets.payload(row) for row in range(len(packets))] == payloads
+    assert packets.time_ns.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_other_blocks_between_packets_are_passed_over(tmp_path: Path) -> None:
+    one, other = (packet_block(0, n, frame(rtp(n)), OUT) for n in (1, 2))
+    content = NAME_RESOLUTION + one + NAME_RESOLUTION * 2 + other + one + NAME_RESOLUTION
+    (tmp_path / "c.pcapng").write_bytes(pcapng(["a-b"], content))
+    packets = decode(tmp_path / "c.pcapng")
+    assert (packets.sequence.tolist(), packets.damage) == ([1, 2, 1], None)
+
+
+@pytest.mark.parametrize(("at", "value", "damage"), [(4, 13, "a block of 13"), (20, 9999, "contradicts itself")])
+def test_a_damaged_block_ends_the_reading_and_is_named(tmp_path: Path, at: int, value: int, damage: str) -> None:
+    first, second = (packet_block(0, n, frame(rtp(n)), OUT) for n in (1, 2))
+    broken = bytearray(second)
+    broken[at : at + 4] = struct.pack("<I", value)
+    (tmp_path / "c.pcapng").write_bytes(pcapng(["a-b"], first + bytes(broken) + first))
+    packets = decode(tmp_path / "c.pcapng")
+    assert len(packets) == 1 and packets.damage is not None and damage in packets.damage
+
+
+def test_bytes_behind_the_end_are_zeros() -> None:
+    read = Reader(np.arange(1, 41, dtype=np.uint8))
+    rows = read.rows(np.array([0, 36, 38, 40, 50]), 4)
+    assert rows.u32(0).tolist() == [0x01020304, 0x25262728, 0x27280000, 0, 0]
+    assert Reader(np.array([7], np.uint8)).rows(np.array([0, 1]), 4).u16(0).tolist() == [0x0700, 0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=40))
+def test_rows_are_in_order_of_identity_time_and_file(pairs: list[tuple[int, int]]) -> None:
+    # Identities that differ in their lowest bits alone are the ones that the shortcut cannot tell apart.
+    identity = np.array([one for one, _ in pairs], np.uint64)
+    time_ns = np.array([time for _, time in pairs], np.int64)
+    expected = np.lexsort((np.arange(len(pairs)), time_ns, identity))
+    assert order_of(identity, time_ns).tolist() == expected.tolist()
+    hashed = mix(identity)
+    order = order_of(hashed, time_ns)
+    assert order.tolist() == np.lexsort((np.arange(len(pairs)), time_ns, hashed)).tolist()
+
+
+@given(st.lists(st.integers(0, 4), max_size=30))
+def test_distinct_gives_each_value_where_it_comes_first_and_its_number(values: list[int]) -> None:
+    known, first, number = distinct(np.array(values, np.uint64))
+    assert known.tolist() == sorted(set(values))
+    assert [values.index(value) for value in known.tolist()] == first.tolist()
+    assert known[number].tolist() == values
+
+
+@given(st.lists(st.integers(0, 60), min_size=2, max_size=60), st.integers(1, 100))
+def test_windows_end_where_a_search_for_each_would_end_them(gaps: list[int], width_ns: int) -> None:
+    entered_ns = np.cumsum(np.array(gaps, np.int64))
+    first, behind = full_windows(entered_ns, width_ns)
+    assert behind.tolist() == np.searchsorted(entered_ns, entered_ns[first] + width_ns, "left").tolist()
+
+
+def test_sources_with_one_sequence_number_are_not_repeated_unless_they_are_known() -> None:
+    ssrc = np.array([5, 6, 6, 7, 7, 0xFFFFFFFF], np.uint32)
+    sequence = np.array([1, 2, 3, 4, 4, 65535], np.uint16)
+    assert is_repeated(ssrc, sequence, ()).tolist() == [False, True, True, False, False, False]
+    assert is_repeated(ssrc, sequence, {7, 0xFFFFFFFF}).tolist() == [False, True, True, True, True, True]
