@@ -11,11 +11,12 @@ STAMP := $(VENV)/.installed
 
 setup: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml setup/packages.txt setup/install-packages
+$(STAMP): requirements.lock pyproject.toml setup/packages.txt setup/install-packages setup/build-wire testbed/emulation/wire_core.c
 	PYTHON=$(PYTHON) setup/install-packages run
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	setup/build-wire
 	touch $@
 
 setup-test: setup
@@ -40,4 +41,4 @@ catalogue: setup
 	$(BIN)/python -m testbed.report.catalogue_page docs $(or $(RUNS),results/latest)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache testbed/emulation/libwire_core.so

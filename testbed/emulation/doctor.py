@@ -121,15 +121,13 @@ def _firewall() -> Finding:
 
 
 def _links() -> Finding:
+    from testbed.emulation import wire_core
     from testbed.emulation.links import choose_backend_in_a_namespace
 
-    backend = choose_backend_in_a_namespace()
-    why = (
-        "the kernel has sch_netem"
-        if backend == "netem"
-        else "the kernel has no sch_netem: links are shaped by the userspace wire"
-    )
-    return Finding("link shaping", True, f"{backend} ({why})")
+    if choose_backend_in_a_namespace() == "netem":
+        return Finding("link shaping", True, "netem (the kernel has sch_netem)")
+    how = "compiled" if wire_core.load() else "in Python: slower; apt-get install gcc libc6-dev, then make setup"
+    return Finding("link shaping", True, f"wire (the kernel has no sch_netem: a userspace wire, {how})")
 
 
 def _size() -> Finding:

@@ -4,9 +4,10 @@ Link n of a plan goes through the switchboard namespace by two interfaces: `w<n>
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from testbed.emulation import netem
 from testbed.emulation.child import Child
@@ -15,6 +16,8 @@ from testbed.plan.model import LinkPlan
 from testbed.topology import LinkShape
 
 Backend = Literal["netem", "wire"]
+WIRE_CORE: Final = "TESTBED_WIRE_CORE"
+"Environment variable: `compiled` or `python` instead of whichever is there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class LinkHealth:
     """How the links did: the `health.wire` part of emulation.json, and counters per link and direction."""
 
     wire: dict[str, Any] | None
-    """{"frames", "lateness_ns": {"p50", "p99", "max"}, "receive_drops", "send_failures"};
+    """{"core": "C" or "Python", "frames", "lateness_ns": {"p50", "p99", "max"}, "receive_drops", "send_failures"};
     None for netem, where the kernel keeps time."""
     links: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     'Link name to {"forward": counters, "return": counters}: received, sent, lost, queue_drops, duplicated, reordered.'
@@ -96,6 +99,7 @@ async def start(links: Sequence[ShapedLink], *, switchboard_fd: int, backend: Ba
         await netem.apply({(x.interface_a, x.interface_b): x.plan for x in links}, netns_fd=switchboard_fd)
         return NetemLinks({x.plan.name: x for x in links}, switchboard_fd)
     job = {
+        "core": os.environ.get(WIRE_CORE, "auto"),
         "netns_fd": switchboard_fd,
         "seed": seed,
         "links": [

@@ -166,6 +166,13 @@ class LatenessHistogram:
         self.max_ns = 0
         self._buckets: dict[int, int] = {}
 
+    @classmethod
+    def of(cls, buckets: dict[int, int], max_ns: int) -> "LatenessHistogram":
+        """Return one that was filled elsewhere."""
+        filled = cls()
+        filled._buckets, filled.max_ns, filled.count = buckets, max_ns, sum(buckets.values())
+        return filled
+
     def add(self, late_ns: int) -> None:
         """Take in one frame; early counts as on time."""
         late_ns = max(0, late_ns)

@@ -4,6 +4,8 @@ One AF_PACKET socket hears the whole switchboard and sends each frame out by the
 `wire.LinkDirection` says that it is due. (To close such a socket the kernel waits for all processors: two a link would
 hold up a world's end.) Due times count from the kernel's receive timestamp, so that lateness with one frame is not
 handed on to the next. The process sleeps until a frame arrives or is due.
+
+Frames are carried by the compiled core where it is there (`wire_core`), else by `Wire` here; the job may ask for one.
 """
 
 import errno
@@ -15,13 +17,15 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from random import Random
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from testbed.emulation.parent import one_line, read_job, say
 from testbed.emulation.syscalls import Timer, inside_network, set_timer_slack
 from testbed.emulation.wire import ETHERNET_BYTES, LatenessHistogram, LinkDirection, bleach_dscp, is_shaped_frame
+from testbed.emulation.wire_core import Core, Direction, Health, load
 from testbed.errors import RigError
 
 if TYPE_CHECKING:
@@ -31,7 +35,9 @@ _ETH_P_ALL: Final = 3
 _SOL_PACKET: Final = 263
 _PACKET_STATISTICS, _PACKET_QDISC_BYPASS, _PACKET_IGNORE_OUTGOING = 6, 20, 23
 _SO_TIMESTAMPNS, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 35, 32, 33
-_BUFFER_BYTES: Final = 8 << 20
+_RECEIVE_BYTES: Final = 64 << 20
+"A wire that was held up is late, and says so, long before frames are lost in front of it."
+_SEND_BYTES: Final = 8 << 20
 _FRAME_BYTES: Final = 1 << 16
 _ANCILLARY_BYTES: Final = 64
 _BURST: Final = 32
@@ -51,13 +57,38 @@ def open_switchboard() -> socket.socket:
         (_SOL_PACKET, _PACKET_QDISC_BYPASS, 1),
     ):
         switchboard.setsockopt(level, option, value)
-    for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+    sizes = (_SO_RCVBUFFORCE, socket.SO_RCVBUF, _RECEIVE_BYTES), (_SO_SNDBUFFORCE, socket.SO_SNDBUF, _SEND_BYTES)
+    for forced, plain, size in sizes:
         try:
-            switchboard.setsockopt(socket.SOL_SOCKET, forced, _BUFFER_BYTES)
+            switchboard.setsockopt(socket.SOL_SOCKET, forced, size)
         except PermissionError:  # a user namespace may not exceed net.core.rmem_max on older kernels
-            switchboard.setsockopt(socket.SOL_SOCKET, plain, _BUFFER_BYTES)
+            switchboard.setsockopt(socket.SOL_SOCKET, plain, size)
     switchboard.setblocking(False)
     return switchboard
+
+
+class Way(NamedTuple):
+    """One direction of one link, as the job tells it."""
+
+    link: str
+    name: str
+    "forward or return."
+    incoming: str
+    outgoing: str
+    shape: "LinkShape"
+    random: Random
+
+
+def ways_of(job: dict[str, Any], present: dict[str, int]) -> Iterator[Way]:
+    """Yield both directions of every link; raise RigError for an interface that is not *present*."""
+    for link in job["links"]:
+        name, a, b = link["name"], link["interface_a"], link["interface_b"]
+        for port in (a, b):
+            if port not in present:
+                raise RigError(f"{name}: cannot open {port}: {os.strerror(errno.ENODEV)}")
+        for way, incoming, outgoing in (("forward", a, b), ("return", b, a)):
+            shape, random = _shape_of(link[f"shape_{way}"]), Random(f"{job['seed']} {name} {way}")
+            yield Way(name, way, incoming, outgoing, shape, random)
 
 
 class Route:
@@ -74,8 +105,8 @@ class Route:
 class Wire:
     """All links, one timer, one heap of frames that wait."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        self.routes: dict[str, dict[str, Route]] = {}
+    def __init__(self, ways: Iterator[Way], switchboard: socket.socket) -> None:
+        self.routes: dict[tuple[str, str], Route] = {}
         self.lateness = LatenessHistogram()
         self.send_failures = 0
         self._heap: list[tuple[int, int, Route, bytes, bool]] = []
@@ -85,21 +116,10 @@ class Wire:
         self._is_over = False
         self._by_port: dict[str, Route] = {}
         "Interface that a frame comes in by, to its route."
-        with inside_network(job["netns_fd"]):
-            present = {name for _, name in socket.if_nameindex()}
-            for link in job["links"]:
-                self._add_link(link, job["seed"], present)
-            self._switchboard = open_switchboard()
-
-    def _add_link(self, link: dict[str, Any], seed: int, present: set[str]) -> None:
-        name, ports = link["name"], (link["interface_a"], link["interface_b"])
-        for port in ports:
-            if port not in present:
-                raise RigError(f"{name}: cannot open {port}: {os.strerror(errno.ENODEV)}")
-        self.routes[name] = {}
-        for way, incoming, outgoing in (("forward", *ports), ("return", *reversed(ports))):
-            route = Route(outgoing, _shape_of(link[f"shape_{way}"]), Random(f"{seed} {name} {way}"))
-            self.routes[name][way] = self._by_port[incoming] = route
+        self._switchboard = switchboard
+        for way in ways:
+            route = Route(way.outgoing, way.shape, way.random)
+            self.routes[way.link, way.name] = self._by_port[way.incoming] = route
 
     def run(self) -> None:
         """Carry frames until standard input ends."""
@@ -164,19 +184,65 @@ class Wire:
 
     def result(self) -> dict[str, Any]:
         """Return health and counters."""
-        _, drops = struct.unpack("II", self._switchboard.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
-        return {
-            "health": {
-                "frames": self.lateness.count,
-                "lateness_ns": self.lateness.summary(),
-                "receive_drops": drops,
-                "send_failures": self.send_failures,
-            },
-            "links": {
-                name: {way: route.direction.counters() for way, route in directions.items()}
-                for name, directions in self.routes.items()
-            },
-        }
+        counters = {way: route.direction.counters() for way, route in self.routes.items()}
+        return _result("Python", self._switchboard, self.lateness, self.send_failures, counters)
+
+
+class CompiledWire:
+    """The same, by the compiled core."""
+
+    def __init__(self, ways: Iterator[Way], switchboard: socket.socket, core: Core, present: dict[str, int]) -> None:
+        self._core, self._switchboard, self._health = core, switchboard, Health()
+        self._directions: dict[tuple[str, str], Direction] = {}
+        for way in ways:
+            incoming, outgoing = present[way.incoming], present[way.outgoing]
+            direction = Direction.of(way.shape, way.random, incoming=incoming, outgoing=outgoing)
+            self._directions[way.link, way.name] = direction
+
+    def run(self) -> None:
+        """Carry frames until standard input ends."""
+        carried = self._core.run(self._switchboard.fileno(), 0, list(self._directions.values()), self._health)
+        self._directions = dict(zip(self._directions, carried, strict=True))
+
+    def result(self) -> dict[str, Any]:
+        """Return health and counters."""
+        counters = {way: direction.counters() for way, direction in self._directions.items()}
+        return _result("C", self._switchboard, self._health.lateness(), self._health.send_failures, counters)
+
+
+def _result(
+    core: str,
+    switchboard: socket.socket,
+    lateness: LatenessHistogram,
+    send_failures: int,
+    counters: dict[tuple[str, str], dict[str, int]],
+) -> dict[str, Any]:
+    _, drops = struct.unpack("II", switchboard.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
+    links: dict[str, dict[str, dict[str, int]]] = {}
+    for (link, way), counted in counters.items():
+        links.setdefault(link, {})[way] = counted
+    return {
+        "health": {
+            "core": core,
+            "frames": lateness.count,
+            "lateness_ns": lateness.summary(),
+            "receive_drops": drops,
+            "send_failures": send_failures,
+        },
+        "links": links,
+    }
+
+
+def open_wire(job: dict[str, Any]) -> Wire | CompiledWire:
+    """Open the switchboard and return what will carry the job's frames."""
+    with inside_network(job["netns_fd"]):
+        present = {name: index for index, name in socket.if_nameindex()}
+        ways = ways_of(job, present)
+        core = None if job["core"] == "python" else load()
+        if core is None and job["core"] == "compiled":
+            raise RigError("the wire's compiled core is not there: `make setup` builds it where there is a C compiler")
+        switchboard = open_switchboard()
+        return CompiledWire(ways, switchboard, core, present) if core else Wire(ways, switchboard)
 
 
 def _shape_of(written: dict[str, Any]) -> "LinkShape":
@@ -190,7 +256,7 @@ def main() -> int:
     job = read_job()
     try:
         set_timer_slack(1)
-        wire = Wire(job)
+        wire = open_wire(job)
         gc.freeze()
         gc.disable()  # nothing here makes cycles, and a collection would make frames late
         say("ready")

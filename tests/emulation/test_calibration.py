@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.emulation import links
+from testbed.emulation import links, wire_core
 from testbed.emulation.calibration import Row, calibrate
 
 pytestmark = pytest.mark.emulation
@@ -22,7 +22,11 @@ def wrong(rows: list[Row]) -> list[Row]:
     return [x for x in rows if not x.ok]
 
 
-def test_the_wire_achieves_what_is_configured() -> None:
+@pytest.mark.parametrize("core", ["compiled", "python"])
+def test_the_wire_achieves_what_is_configured(core: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if core == "compiled" and wire_core.load() is None:
+        pytest.skip("there is no C compiler: the wire is Python's here")
+    monkeypatch.setenv(links.WIRE_CORE, core)
     rows = calibrate("wire")
     if missed := wrong(rows):
         # A time slice stolen by another job moves a median once; a wrong link is wrong twice.

@@ -9,11 +9,21 @@ from typing import Any
 
 import pytest
 
-from testbed.emulation import links
+from testbed.emulation import links, wire_core
 from testbed.errors import MissingTool
 
 pytestmark = pytest.mark.emulation
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["compiled", "python"])
+def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have the wire's core chosen by the test, not by what is there."""
+    wanted: str = request.param
+    if wanted == "compiled" and wire_core.load() is None:
+        pytest.skip("there is no C compiler: the wire is Python's here")
+    monkeypatch.setenv(links.WIRE_CORE, wanted)
+    return wanted
 
 
 def in_world(trial: str) -> dict[str, Any]:
@@ -46,7 +56,7 @@ def in_world(trial: str) -> dict[str, Any]:
     return result
 
 
-def test_each_link_carries_its_own_packets_both_ways_and_counts_them() -> None:
+def test_each_link_carries_its_own_packets_both_ways_and_counts_them(core: str) -> None:
     result = in_world("carried")
     assert result["passed"] == [True, True]
     for directions in result["links"].values():
@@ -54,16 +64,17 @@ def test_each_link_carries_its_own_packets_both_ways_and_counts_them() -> None:
             "forward": (1, 1),
             "return": (1, 1),
         }
+    assert result["wire"]["core"] == {"compiled": "C", "python": "Python"}[core]
     assert result["wire"]["frames"] >= 4 and result["wire"]["lateness_ns"]["p99"] is not None
 
 
-def test_arp_passes_a_link_that_loses_every_ip_packet() -> None:
+def test_arp_passes_a_link_that_loses_every_ip_packet(core: str) -> None:
     result = in_world("arp_on_a_link_that_loses_all")
     assert result["received"] == 0
     assert result["links"]["link-0"]["forward"]["lost"] == 1
 
 
-def test_a_pulled_cable_loses_frames_on_its_link_only_and_heals() -> None:
+def test_a_pulled_cable_loses_frames_on_its_link_only_and_heals(core: str) -> None:
     result = in_world("cable_pulled")
     assert (result["before"], result["meanwhile"], result["after"]) == ([True, True], True, True)
     assert result["wire"]["send_failures"] >= 1
@@ -78,7 +89,7 @@ def test_an_interface_that_is_not_there_is_named() -> None:
     assert "link-0: cannot open w0a: No such device" in in_world("interface_missing")["complaint"]
 
 
-def test_the_wire_sleeps_while_a_frame_waits_for_its_time() -> None:
+def test_the_wire_sleeps_while_a_frame_waits_for_its_time(core: str) -> None:
     result = in_world("rest")
     assert result["arrived"] == 1
     assert result["share"] < 0.1

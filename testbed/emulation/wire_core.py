@@ -1,0 +1,132 @@
+"""The wire's compiled core (`wire_core.c`), where `make setup` could build it: the same as `wire`, and faster.
+
+`load` looks whether it is there and is of this version; without it the wire carries frames in Python. Both draw the
+same random numbers, so that a seed loses the same packets in either.
+"""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from testbed.emulation.wire import LatenessHistogram
+
+if TYPE_CHECKING:
+    from testbed.topology import LinkShape
+
+LIBRARY: Final = Path(__file__).with_name("libwire_core.so")
+_VERSION: Final = 1
+_BUCKETS: Final = 1024
+_MT_WORDS: Final = 624
+_DISTRIBUTIONS: Final = {"uniform": 0, "normal": 1, "pareto": 2}
+_COUNTERS: Final = ("received", "sent", "lost", "queue_drops", "duplicated", "reordered")
+
+
+class Direction(ctypes.Structure):
+    """One direction of one link: `struct direction`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("delay_ns", "jitter_ns", "rate_bps", "queue_packets")),
+        *(
+            (name, ctypes.c_double)
+            for name in ("loss", "reorder", "duplicate", "burst_enter", "burst_leave", "burst_loss")
+        ),
+        *((name, ctypes.c_int32) for name in ("distribution", "has_burst", "is_bleached", "incoming", "outgoing")),
+        *((name, ctypes.c_int32) for name in ("is_bad", "has_gauss", "mt_index")),
+        ("gauss_next", ctypes.c_double),
+        ("mt", ctypes.c_uint32 * _MT_WORDS),
+        *((name, ctypes.c_int64) for name in ("rate_free_ns", "last_due_ns", *_COUNTERS)),
+    )
+
+    @staticmethod
+    def of(shape: "LinkShape", random: Random, *, incoming: int = 0, outgoing: int = 0) -> "Direction":
+        """Return the direction that *shape* describes, between two interfaces (by index); *random* is not used up."""
+        burst = shape.burst_loss
+        _, state, _ = random.getstate()
+        made = Direction(
+            delay_ns=shape.delay,
+            jitter_ns=shape.jitter,
+            rate_bps=shape.rate or 0,
+            queue_packets=shape.queue_packets,
+            loss=shape.loss,
+            reorder=shape.reorder,
+            duplicate=shape.duplicate,
+            distribution=_DISTRIBUTIONS[shape.jitter_distribution],
+            has_burst=burst is not None,
+            is_bleached=shape.dscp == "bleach",
+            incoming=incoming,
+            outgoing=outgoing,
+            mt_index=state[_MT_WORDS],
+        )
+        if burst is not None:
+            made.burst_enter, made.burst_leave, made.burst_loss = burst.enter, burst.leave, burst.loss
+        made.mt[:] = state[:_MT_WORDS]
+        return made
+
+    def counters(self) -> dict[str, int]:
+        """Return what was counted, as `LinkDirection.counters`."""
+        return {name: getattr(self, name) for name in _COUNTERS}
+
+
+class Health(ctypes.Structure):
+    """What the core counts of itself: `struct health`."""
+
+    _fields_ = (
+        ("send_failures", ctypes.c_int64),
+        ("max_late_ns", ctypes.c_int64),
+        ("buckets", ctypes.c_int64 * _BUCKETS),
+    )
+
+    def lateness(self) -> LatenessHistogram:
+        """Return how late frames left."""
+        counts = {bucket: count for bucket, count in enumerate(self.buckets) if count}
+        return LatenessHistogram.of(counts, self.max_late_ns)
+
+
+class Core:
+    """The library's functions."""
+
+    def __init__(self, library: Path = LIBRARY) -> None:
+        """Load *library*; raise OSError where it is not there, or was built from other sources than these."""
+        self._library = ctypes.CDLL(os.fspath(library), use_errno=True)
+        for name in ("wire_version", "wire_direction_bytes", "wire_health_bytes"):
+            getattr(self._library, name).restype = ctypes.c_int64
+        found = (self._library.wire_version(), self._library.wire_direction_bytes(), self._library.wire_health_bytes())
+        if found != (_VERSION, ctypes.sizeof(Direction), ctypes.sizeof(Health)):
+            raise OSError(f"{library} was built from other sources; run `make setup`")
+
+    def admit(self, direction: Direction, arrived_ns: int, packet_bytes: int) -> tuple[int, ...]:
+        """Do what `LinkDirection.admit` does."""
+        due_ns = (ctypes.c_int64 * 2)()
+        copies = self._library.wire_admit(
+            ctypes.byref(direction), ctypes.c_int64(arrived_ns), ctypes.c_int64(packet_bytes), due_ns
+        )
+        return tuple(due_ns[:copies])
+
+    def bleach_dscp(self, frame: bytes) -> bytes:
+        """Do what `wire.bleach_dscp` does."""
+        content = ctypes.create_string_buffer(frame, len(frame))
+        self._library.wire_bleach(content, ctypes.c_uint32(len(frame)))
+        return content.raw
+
+    def count_lateness(self, health: Health, late_ns: int) -> None:
+        """Do what `LatenessHistogram.add` does."""
+        self._library.wire_count_lateness(ctypes.byref(health), ctypes.c_int64(late_ns))
+
+    def run(self, packet_socket: int, stop_fd: int, directions: Sequence[Direction], health: Health) -> list[Direction]:
+        """Carry frames until *stop_fd* ends; return the directions with their counters. Raise OSError if it failed."""
+        array = (Direction * len(directions))(*directions)
+        failure = self._library.wire_run(packet_socket, stop_fd, array, len(directions), ctypes.byref(health))
+        if failure:
+            raise OSError(-failure, f"the wire's compiled core: {os.strerror(-failure)}")
+        return list(array)
+
+
+def load() -> Core | None:
+    """Return the core, or None where it is not there."""
+    try:
+        return Core()
+    except OSError:
+        return None
