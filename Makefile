@@ -6,16 +6,20 @@ DURATION ?= 15s
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WIRE := $(VENV)/.wire-built
 
 .PHONY: setup setup-test run test lint bench catalogue clean
 
-setup: $(STAMP)
+setup: $(STAMP) $(WIRE)
 
-$(STAMP): requirements.lock pyproject.toml setup/packages.txt setup/install-packages setup/build-wire testbed/emulation/wire_core.c
+$(STAMP): requirements.lock pyproject.toml setup/packages.txt setup/install-packages
 	PYTHON=$(PYTHON) setup/install-packages run
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(WIRE): $(STAMP) setup/build-wire testbed/emulation/wire_core.c
 	setup/build-wire
 	touch $@
 
