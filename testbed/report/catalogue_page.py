@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from testbed import files
 from testbed.errors import UsageError
@@ -19,13 +19,15 @@ from testbed.report.story import leg_ways, replayed_links
 from testbed.report.summary import FLOWS, PathCell, SummaryRow, summary_rows
 from testbed.report.traffic import scenario_traffic
 from testbed.report.ways import LegWays, draw_ways
+from testbed.scenario import Scenario
 
-TABLES: Final = {
+TITLES: Final = {
     "online": "Users homed Online",
     "hybrid": "Users homed on premises, and both",
     "cloud-connector": "Cloud Connector",
     "prose": "Flows that the article tells in words and figures",
     "rules": "Rules",
+    "fallback": "From UDP to TCP and TLS, as far as the firewall lets through",
     "asymmetric": "Asymmetric routes",
 }
 _INTRODUCTION: Final = """# The catalogue
@@ -48,10 +50,10 @@ def write_catalogue_page(docs: Path, runs: Sequence[Path]) -> None:
     for old in pictures.glob("*.svg"):
         old.unlink()
     parts = [_INTRODUCTION]
-    for table, title in TABLES.items():
+    for table in get_args(Scenario.model_fields["table"].annotation):
         rows = [(record, row) for record, row in told.values() if record.scenario and record.scenario.table == table]
         if rows:
-            parts.append(f"## {title}\n")
+            parts.append(f"## {TITLES.get(table, table.capitalize())}\n")
         for record, row in sorted(rows, key=lambda one: (one[1].row, one[0].name)):
             name = f"{record.name.replace('/', '-')}.svg"
             files.write_text(pictures / name, standalone_picture(record))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,6 +31,8 @@ class LinkSeen(FilePart):
 
     link: str
     segment: str | None = None
+    kind: str | None = None
+    "Of its segment."
     packets_forward: int | None = None
     packets_return: int | None = None
     first_frame: int | None = None
@@ -124,8 +126,9 @@ class RuleDrops(FilePart):
 
 
 class VerdictFile(FilePart):
-    """`verdict.json`."""
+    """`verdict.json`; what each key means: results/README.md."""
 
+    format: Literal[1] = 1
     scenario: str
     row: str | None = None
     verdict: Verdict
@@ -136,6 +139,8 @@ class VerdictFile(FilePart):
     article: Document | None = None
     health: Document | None = None
     dropped: tuple[RuleDrops, ...] | None = None
+    targets: dict[str, int] | None = None
+    "How many targets were met, missed and unknown."
 
 
 class ScenarioEntry(FilePart):

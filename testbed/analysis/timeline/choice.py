@@ -70,8 +70,8 @@ class Choice:
     "In order of time."
     there: dict[str, int]
     "How many there are in each lane, shown or not."
-    drops: tuple[Drop, ...]
-    "Those to show."
+    drops: tuple[tuple[Drop, int | None], ...]
+    "Those to show, each with the packet that was dropped; None where no capture shows it."
 
 
 def choose(crossings: Crossings, wanted: Sequence[Ints]) -> Choice:
@@ -83,7 +83,8 @@ def choose(crossings: Crossings, wanted: Sequence[Ints]) -> Choice:
     opens = (packets.tcp_flags[first] & (SYN | FIN | RST)) > 0
     rtp, rtcp, checks = kind == Kind.RTP, kind == Kind.RTCP, np.isin(kind, _CHECKS)
     lanes = {"signaling": ~(rtp | rtcp | checks), "checks": checks, "media": rtp | rtcp}
-    drops = tuple(crossings.run.drops[at] for at in thin(np.arange(len(crossings.run.drops)), _DROPS).tolist())
+    logged = [crossings.run.drops[at] for at in thin(np.arange(len(crossings.run.drops)), _DROPS).tolist()]
+    drops = tuple((drop, crossings.dropped(drop)) for drop in logged)
     chosen = [
         thin(_in_time(crossings, is_sip & speaks), _MESSAGES),
         thin(_in_time(crossings, is_sip & opens & ~speaks), _CONNECTIONS),
@@ -91,7 +92,7 @@ def choose(crossings: Crossings, wanted: Sequence[Ints]) -> Choice:
         *_streams(crossings, rtp),
         thin(_in_time(crossings, rtcp), _REPORTS),
         *wanted,
-        np.array([at for drop in drops if (at := crossings.dropped(drop)) is not None], np.int64),
+        np.array([packet for _, packet in drops if packet is not None], np.int64),
     ]
     shown = np.unique(np.concatenate(chosen))
     return Choice(

@@ -58,7 +58,9 @@ def tell(run: Run, wanted: Sequence[Ints] = ()) -> Story:
         "end_ns": int(run.packets.time_ns.max()) if len(run.packets) else 0,
         "packets": told,
         "lanes": {lane: {"packets": chosen.there[lane], "shown": shown[lane]} for lane in LANES},
-        "drops": [_drop(run, crossings, drop, place, start_ns) for drop in chosen.drops],
+        "drops": [
+            _drop(run, drop, None if packet is None else place[packet], start_ns) for drop, packet in chosen.drops
+        ],
         "dropped": len(run.drops),
         "routes": _routes(run, start_ns),
     }
@@ -92,9 +94,8 @@ def _packet(crossings: Crossings, number: int, start_ns: int, links: _Table, pai
     }
 
 
-def _drop(run: Run, crossings: Crossings, drop: Drop, place: dict[int, int], start_ns: int) -> Document:
+def _drop(run: Run, drop: Drop, packet: int | None, start_ns: int) -> Document:
     row = drop.frame - 1
-    number = crossings.dropped(drop)
     return {
         "t": drop.time_ns - start_ns,
         "firewall": drop.firewall,
@@ -103,7 +104,7 @@ def _drop(run: Run, crossings: Crossings, drop: Drop, place: dict[int, int], sta
         "ends": ends(run.dropped, row),
         "frame": drop.frame,
         "layers": layers(run.dropped, row),
-        "packet": None if number is None else place[number],
+        "packet": packet,
     }
 
 
