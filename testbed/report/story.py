@@ -49,7 +49,9 @@ def story_view(record: ScenarioRecord, traffic: Traffic | None, identity: str) -
     shown = next((number for number, leg in enumerate(legs) if leg.died), 0)
     picture = None
     if record.plan and any(way for leg in legs for way in (*leg.observed, *leg.predicted)):
-        actors = traffic.actors if traffic else {}
+        parties = record.scenario.parties.items() if record.scenario else ()
+        # A party that no leg speaks of is one all the same.
+        actors = {party.node: name for name, party in parties} | (traffic.actors if traffic else {})
         picture = draw_ways(
             record.plan,
             legs,

@@ -84,8 +84,13 @@ def ask(
     return json.loads(unescape(found[1]))
 
 
-def test_a_telephone_scrolls_tables_and_pictures_but_never_the_page(tmp_path: Path, report: Path) -> None:
+@pytest.mark.parametrize("which", ["report", "story"])
+def test_a_telephone_scrolls_tables_and_pictures_but_never_the_page(
+    tmp_path: Path, which: str, request: pytest.FixtureRequest
+) -> None:
+    report: Path = request.getfixturevalue(which)
     script = """
+      document.querySelectorAll('.sign').forEach((one, at) => { if (at < 1) one.dispatchEvent(new Event('click')); });
       for (const one of document.querySelectorAll('details')) one.open = true;
       const page = document.documentElement;
       const wide = [...document.querySelectorAll('body *')].filter(one => !one.closest('.scroll, .unseen, .skip')

@@ -20,6 +20,7 @@ const drawChart = async (place, spec, datasets, words) => {
   // The interpreter does without eval, which the page's policy forbids.
   await vegaEmbed(place, chart, { renderer: "svg", actions: false, ast: true, tooltip: { theme: "custom" } });
   place.querySelector("svg")?.setAttribute("aria-label", words);
+  if (place.scrollWidth > place.clientWidth) place.tabIndex = 0;
 };
 
 const streamNames = (series) => series.map((one) => {
