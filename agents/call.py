@@ -37,6 +37,8 @@ class Session(Protocol):
 
     @property
     def is_open(self) -> bool: ...
+    @property
+    def has_lost_consent(self) -> bool: ...
     def selected_pair(self) -> Message | None: ...
     async def answer(self, offer: str) -> str: ...
     async def connected(self, *, limit_s: float) -> None: ...
@@ -104,6 +106,10 @@ class Call:
         self.session: Session | None = None
         self.dialog: Dialog | None = None
         self.relay_failure: RelayError | None = None
+        self.has_settled = asyncio.Event()
+        "Clear while `session` is being replaced by another (`agents.renewal`)."
+        self.has_settled.set()
+        self._background: set[asyncio.Task[None]] = set()
         self.result: Message = {"call": name, "peer": peer}
 
     def event(self, event: str, **facts: object) -> None:
@@ -144,10 +150,18 @@ class Call:
         await self.session.is_heard(limit_s=self.seconds_to(deadline_s))
         self.event("established", **self._timing())
 
-    async def stay(self, duration_s: float | None) -> None:
-        """Stay until the other side has been heard for *duration_s*, hangs up or its media is lost; raise CallEnded."""
-        assert self.session is not None
-        ends: list[Coroutine[Any, Any, None]] = [self._hung_up(), self._media_lost(self.session)]
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Carry *work* out beside everything else, until the call is over at the latest."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def stay(self, duration_s: float | None, *more: Coroutine[Any, Any, None]) -> None:
+        """Stay until the other side has been heard for *duration_s*, hangs up or its media is lost; raise CallEnded.
+
+        *more* goes on meanwhile, and ends the call by raising.
+        """
+        ends: list[Coroutine[Any, Any, None]] = [self._hung_up(), self._media_lost(), *more]
         if duration_s is not None:
             ends.append(self._said_all(self.session, self._moments[Milestones.MEDIA] + duration_s))
         await self._first_of(*map(asyncio.create_task, ends))
@@ -162,9 +176,16 @@ class Call:
         await self.dialog.ended.wait()
         raise CallEnded("remote-hangup" if self.dialog.ended_by == "remote" else str(self.dialog.ended_by))
 
-    async def _media_lost(self, session: Session) -> None:
-        await session.lost()
+    async def _media_lost(self) -> None:
+        lost: Session | None = None
+        while lost is not self.session:  # another has taken its place meanwhile
+            lost = self.session
+            assert lost is not None
+            await lost.lost()
+            await self.has_settled.wait()
         assert self.dialog is not None
+        if lost is not None and lost.has_lost_consent:
+            self.event("consent-lost")
         # The other side closes DTLS right after its BYE: which of the two comes in first is chance.
         try:
             async with asyncio.timeout(0.5):
@@ -210,6 +231,9 @@ class Call:
         detail = {} if isinstance(error, CallEnded) else {"detail": one_line(error)}
         self.event("terminated", cause=cause, **detail)
         self.result["cause"] = cause
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         if self.session is not None:
             await self.session.close()
 
@@ -250,9 +274,17 @@ class Call:
 
 
 async def take(
-    incoming: IncomingCall, call: Call, open_session: Callable[[], Awaitable[Session]], *, setup_limit_s: float
+    incoming: IncomingCall,
+    call: Call,
+    open_session: Callable[[], Awaitable[Session]],
+    *,
+    setup_limit_s: float,
+    answer_again: Callable[[str], Awaitable[str]] | None = None,
 ) -> None:
-    """Ring, answer with the session that *open_session* makes, and live through the call until it ends."""
+    """Ring, answer with the session that *open_session* makes, and live through the call until it ends.
+
+    *answer_again* answers a new offer within the call; without it such an offer is refused.
+    """
     call.reached(Milestones.INVITED)
     # The caller gives up first, so that its reason is the one that counts.
     deadline_s = call.began_s + setup_limit_s + 2
@@ -267,6 +299,8 @@ async def take(
             await incoming.reject(503 if cause_of(error) in ("no-candidates", "relay-refused") else 488)
             raise
         call.dialog = await incoming.accept(answer)
+        if answer_again is not None:
+            call.dialog.on_reinvite = answer_again
         await call.establish(deadline_s)
         await call.stay(None)
     except Exception as error:

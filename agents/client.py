@@ -1,11 +1,12 @@
 """A user's client: it registers, asks for a relay, calls and is called, and tells what it saw and heard."""
 
 import asyncio
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from agents import g711, tone
-from agents.call import Call, CallEnded, Milestones, cause_of, take, tones_of
+from agents.call import Call, CallEnded, Milestones, Session, cause_of, take, tones_of
 from agents.files import FileChannel, file_of
 from agents.ice import TurnTransport
 from agents.kinds import PICTURES, Kind, Mark, marks_of
@@ -15,6 +16,7 @@ from agents.pictures import OwnPictures
 from agents.plain import PlainSession
 from agents.process import Commands, Message, Say, one_line
 from agents.relaying import RelayAccess, Side
+from agents.renewal import answer_again, keep_heard
 from agents.sip.errors import SipError
 from agents.sip.hop import Hop, TransportName, transport_name
 from agents.sip.tls import Credentials
@@ -51,6 +53,8 @@ class Settings:
     marks: dict[Kind, Mark]
     file_bytes: int
     "Size of the file that we share where a call has file transfer; 0: none."
+    ice_restart_s: float | None
+    "How long a caller hears nothing before it makes its media anew; None: never."
 
     @classmethod
     def from_job(cls, job: Message) -> Self:
@@ -75,6 +79,7 @@ class Settings:
                 uses_ice=bool(job.get("ice", True)),
                 marks=marks_of(job),
                 file_bytes=int(job.get("file_bytes", 65536)),
+                ice_restart_s=int(restart_ns) / 1e9 if (restart_ns := job.get("ice_restart_ns")) else None,
             )
         except KeyError as missing:
             raise ValueError(f"a client's job needs the key {missing}") from None
@@ -156,13 +161,11 @@ class Client:
                 sink=lambda payload: call.listener.hear(g711.decode(payload)),
                 mark=self._settings.marks.get("audio"),
             )
-            call.session = plain
             return plain
         relay = await self._relay.server(conference) if self._settings.uses_relay else None
         call.relay_failure = self._relay.failure
         access = Access(address=self._settings.address, relay=relay, marks=self._settings.marks)
-        session = call.session = MediaSession(self._ends(call), access, bundled=bundled)
-        return session
+        return MediaSession(self._ends(call), access, bundled=bundled)
 
     def _ends(self, call: Call) -> Ends:
         shares = self._settings.file_bytes
@@ -189,6 +192,7 @@ class Client:
                     conference=target if self._settings.is_guest else "",
                     bundled=command.get("bundled", True),
                 )
+                call.session = session
                 if isinstance(session, PlainSession):
                     offer = await session.offer()
                 else:
@@ -200,14 +204,39 @@ class Client:
             call.event("answered")
             await session.accept(call.dialog.answer)
             await call.establish(deadline_s)
-            await call.stay(command["duration_ns"] / 1e9)
+            await call.stay(command["duration_ns"] / 1e9, *self._watch_silence(call, command))
         except Exception as error:
             call.fail(error)
         await call.finish()
 
     async def _take_call(self, incoming: IncomingCall) -> None:
         call = self._new_call(None, incoming.caller)
-        await take(incoming, call, lambda: self._open_media(call), setup_limit_s=self._settings.setup_limit_s)
+        limit_s = self._settings.setup_limit_s
+
+        async def open_session() -> Session:
+            return await self._open_media(call)
+
+        async def answer(offer: str) -> str:
+            return await answer_again(call, offer, open_session, limit_s)
+
+        await take(incoming, call, open_session, setup_limit_s=limit_s, answer_again=answer)
+
+    def _watch_silence(self, call: Call, command: Message) -> Iterator[Coroutine[Any, Any, None]]:
+        if (silence_s := self._settings.ice_restart_s) is not None and self._settings.uses_ice:
+            yield keep_heard(call, silence_s=silence_s, renew=lambda: self._renew_media(call, command))
+
+    async def _renew_media(self, call: Call, command: Message) -> Session:
+        """Return a new session, connected and heard, for the dialog of *call*; raise as the set-up of a call does."""
+        assert call.dialog is not None
+        deadline_s = asyncio.get_running_loop().time() + self._settings.setup_limit_s
+        async with asyncio.timeout_at(deadline_s):
+            await self._agent.reconnect()
+            session = await self._open_media(call, bundled=command.get("bundled", True))
+            assert isinstance(session, MediaSession)
+            await session.accept(await call.dialog.reinvite(await session.offer(command.get("media", ["audio"]))))
+            await session.connected(limit_s=call.seconds_to(deadline_s))
+            await session.heard(limit_s=call.seconds_to(deadline_s))
+        return session
 
     async def sign_out(self) -> None:
         """Hang up, deregister and give the sockets back, within a second."""

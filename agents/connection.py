@@ -93,6 +93,10 @@ class MediaConnection:
         self._heard = asyncio.Event()
         self.first_media_ns: int | None = None
         "time.time_ns() of the first audio that came out of the jitter buffer."
+        self.has_lost_consent = False
+        "Whether ICE gave the selected pair up, because the other end no longer answers its checks (RFC 7675)."
+        self.last_media_s: float | None = None
+        "Event loop's time of the last audio."
         self._connection = RTCPeerConnection(
             RTCConfiguration(
                 # An empty list, not None: for None aiortc would ask a STUN server on the Internet.
@@ -115,6 +119,7 @@ class MediaConnection:
         )
         ice.put_two_relays_last(transport, patience_s=_PATIENCE_S)
         ice.repeat_triggered_checks(transport)
+        ice.watch_consent(transport, self._lose_consent)
         if access.relay is not None:
             ice.trust_relay(transport, access.relay)
 
@@ -182,6 +187,7 @@ class MediaConnection:
         self._consumers.append(asyncio.create_task(consumer))
 
     def _take_audio(self, samples: g711.Samples) -> None:
+        self.last_media_s = asyncio.get_running_loop().time()
         if self.first_media_ns is None:
             self.first_media_ns = time.time_ns()
             self._heard.set()
@@ -225,9 +231,21 @@ class MediaConnection:
         except TimeoutError:
             raise MediaFailed("no-media", f"no receiver report within {limit_s:.1f} s") from None
 
+    def _lose_consent(self) -> None:
+        self.has_lost_consent = True
+        self._state_changed.set()
+
+    async def silent(self, *, for_s: float) -> None:
+        """Wait until no audio of the other side has been heard for *for_s*."""
+        loop = asyncio.get_running_loop()
+        earliest_s = due_s = loop.time() + for_s
+        while (left_s := due_s - loop.time()) > 0:
+            await asyncio.sleep(left_s)
+            due_s = max(earliest_s, (self.last_media_s or 0) + for_s)
+
     async def lost(self) -> None:
         """Wait until a connection that was up no longer is (DTLS closed by the other side, or consent expired)."""
-        while self._connection.connectionState == "connected":
+        while self._connection.connectionState == "connected" and not self.has_lost_consent:
             self._state_changed.clear()
             await self._state_changed.wait()
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -203,6 +204,23 @@ async def _open_relay(transport: Any, peer: tuple[str, int]) -> None:
     indication = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.INDICATION)
     with contextlib.suppress(stun.TransactionError, ConnectionError):
         await transport._TurnTransport__inner_protocol.send_data(bytes(indication), peer)
+
+
+def watch_consent(ice_transport: Any, on_expired: Callable[[], None]) -> None:
+    """Have *on_expired* called when consent to send on the selected pair has expired (RFC 7675), once.
+
+    aioice closes the connection then, and tells only when that is done: where a relay is not reached either, it first
+    asks it for up to 39.5 s to give the allocation back, though nothing has been sent to the other end since.
+    """
+    connection = ice_transport._connection
+    close = connection.close
+
+    async def close_and_tell() -> None:
+        if ice_transport.state == "completed":  # whoever closes the transport on purpose has set it to closed before
+            on_expired()
+        await close()
+
+    connection.close = close_and_tell
 
 
 def selected_pair(ice_transport: Any) -> Message | None:

@@ -104,6 +104,15 @@ class MediaSession:
         """Wait until the audio's connection, which was up, no longer is."""
         await self._of("audio").lost()
 
+    @property
+    def has_lost_consent(self) -> bool:
+        """Whether ICE gave the audio's pair up, because the other end no longer answers its checks (RFC 7675)."""
+        return self._of("audio").has_lost_consent
+
+    async def silent(self, *, for_s: float) -> None:
+        """Wait until no audio of the other side has been heard for *for_s*."""
+        await self._of("audio").silent(for_s=for_s)
+
     async def settled(self, *, limit_s: float) -> None:
         """Wait until what was given to be sent whole (files) is on its way, or *limit_s* is over."""
         await self._ends.files.sent(limit_s=limit_s)

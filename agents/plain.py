@@ -61,6 +61,11 @@ class PlainSession:
         """Whether there is anything to measure."""
         return self._stream is not None
 
+    @property
+    def has_lost_consent(self) -> bool:
+        """Plain RTP asks for no consent."""
+        return False
+
     def selected_pair(self) -> Message | None:
         """Plain RTP knows no candidates."""
         return None

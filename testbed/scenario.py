@@ -115,6 +115,20 @@ class Change(Table):
     remove: tuple[str, ...] = ()
 
 
+class During(Change):
+    """A change that is made to the running world while the calls are up: a route withdrawn, a cable pulled."""
+
+    at: Duration
+    "When: from the moment that every call is established."
+    why: str
+    within: Duration = 2_000_000_000
+    "By then routing has settled on what follows, and calls that are to recover have: from then on `legs` hold."
+    legs: tuple[Leg, ...] = ()
+    "What must be seen from then on, to the next change or the end of the calls."
+    gap: tuple[Duration, Duration] | None = None
+    "Least and greatest silence that may follow it in the audio between the parties; None: whatever it is."
+
+
 class Control(Change):
     """A change that must turn the scenario red, and the reason it must give."""
 
@@ -158,6 +172,13 @@ class Scenario(Table):
     controls are left out. With `remedy`, no leg dies any more."""
     remedy: Remedy | None = None
     changes: tuple[Change, ...] = ()
+    during: tuple[During, ...] = ()
+    "Changes of the topology while the calls are up, each on top of those before."
+    lasts: Duration = 0
+    "Least time that media flows, where that asked for on the command line is shorter."
+    ice_restart: Duration | None = None
+    """How long a caller hears nothing before it makes its media anew by re-INVITE (ICE restart, RFC 8839); None: never.
+    Where its signaling is TCP it first registers over a new connection."""
     controls: dict[Name, Control] = {}
     sip_t1: Duration = 500_000_000
     setup_limit: Duration = 12_000_000_000

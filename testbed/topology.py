@@ -120,6 +120,8 @@ class BgpSession(Table):
     'Route filter: that end takes only routes with one of these communities ("12076:5030").'
     refuse_default: tuple[NodeName, ...] = ()
     "Ends that drop the default route and private prefixes (RFC 1918), as Microsoft's peering does."
+    bfd: bool = False
+    "Fast detection that the other end is gone (RFC 5880): 3 times 300 ms, where the hold time is 30 s."
     up: bool = True
 
 
@@ -233,6 +235,11 @@ class Topology(Table):
     destinations may be reached over ExpressRoute."""
     media: dict[MediaKind, MediaClass] = {}
     "A kind that is not in it takes any free port and is not marked."
+
+
+def is_dead(link: Link) -> bool:
+    """Whether *link* loses every packet in a direction, though both ends see it up: what no carrier tells of."""
+    return any(shape_of(link, forward=forward).loss >= 1 for forward in (True, False))
 
 
 def shape_of(link: Link, *, forward: bool) -> LinkShape:

@@ -39,6 +39,9 @@ class Flow(Protocol):
     def send(self, data: bytes) -> None:
         """Send one whole message. Raises TransportFailure if the way is closed; loss is silent."""
 
+    def give_up(self) -> None:
+        """Close a connection at once, unsent data and all; UDP has none."""
+
 
 class Network(Protocol):
     """What a SIP stack needs of the outside; `SocketNetwork` is the real one, tests have one in memory."""
@@ -93,6 +96,9 @@ class UdpFlow:
         if not self.is_open:
             raise TransportFailure(f"the UDP socket {self.local} is closed")
         self._endpoint.socket.sendto(data, self.remote)
+
+    def give_up(self) -> None:
+        """Do nothing: there is no connection."""
 
 
 class _UdpEndpoint(asyncio.DatagramProtocol):
@@ -155,8 +161,8 @@ class StreamFlow(asyncio.Protocol):
         """Raise CertificateRefused unless the other end, which we connected to by TLS, is *name*."""
         check_identity(self._socket.get_extra_info("peercert"), name)
 
-    def abort(self) -> None:
-        """Close at once."""
+    def give_up(self) -> None:
+        """Close at once; whoever asks for a way to the same place gets a new connection."""
         self._socket.abort()
 
 
@@ -259,7 +265,7 @@ class SocketNetwork:
             try:
                 flow.check_certificate(hop.name)
             except CertificateRefused as problem:
-                flow.abort()
+                flow.give_up()
                 raise CertificateRefused(f"certificate of {where}: {problem}") from None
         return flow
 
@@ -292,7 +298,7 @@ class SocketNetwork:
         for server in self._servers:
             server.close()
         for connection in list(self._connections.values()):
-            connection.abort()
+            connection.give_up()
         for endpoint in self._udp_sockets:
             endpoint.socket.abort()
         await asyncio.sleep(0)

@@ -34,6 +34,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+_EXPIRES_S = 600
 _FIRST_RETRY_S = 1.0
 "How long to wait before a registration that failed is tried again; doubled each time (RFC 5626 section 4.5)."
 _LONGEST_RETRY_S = 30.0
@@ -97,7 +98,7 @@ class UserAgent:
         """Close all sockets and timers. Sends nothing: hang up and unregister first."""
         await self._stack.stop()
 
-    async def register(self, expires_s: int = 600) -> None:
+    async def register(self, expires_s: int = _EXPIRES_S) -> None:
         """Register, answering a digest challenge, and keep it fresh until `unregister` or `stop`.
 
         It is made anew at half its life, and when the connection that calls come over is lost (RFC 5626, 4.2.1).
@@ -112,6 +113,19 @@ class UserAgent:
         """Remove this registration (Expires: 0); raises as `register`."""
         self._stop_refreshing()
         await self._send_register(0)
+
+    async def reconnect(self) -> None:
+        """Give up the connection that was registered over, and register over a new one; raises as `register`.
+
+        For a connection that stands but leads nowhere any more, as when routes moved to another NAT or firewall:
+        TCP itself would find out in minutes. Over UDP nothing is to be done.
+        """
+        flow = self._registered_over
+        if flow is None or flow.transport == "udp":
+            return
+        self._registered_over = None  # its loss is no news
+        flow.give_up()
+        await self._send_register(_EXPIRES_S)
 
     def _stop_refreshing(self) -> None:
         if self._refresh is not None:

@@ -109,23 +109,43 @@ class Walks:
         return [tuple(sorted(set(self._number[a:b].tolist()))) for a, b in zip(low, high, strict=True)]
 
 
-def follow(packets: Packets, network: Network) -> Walks:
-    """Return the walks of all UDP and TCP packets (routing protocols aside)."""
+Span = tuple[int, int]
+"From when to when, in ns since 1970."
+
+
+def follow(packets: Packets, network: Network, span: Span | None = None) -> Walks:
+    """Return the walks of all UDP and TCP packets (routing protocols aside), of those sent within *span* if given."""
     hop, usable = hops_of(packets, network)
     carried = (packets.protocol == TCP) | (packets.protocol == UDP)
     rows = np.flatnonzero(usable & carried & (packets.kind != Kind.BGP))
     if not len(rows):
-        none = np.zeros(0, np.int64)
-        return Walks((), none, none.astype(np.int32), none, none, np.zeros(0, np.uint64), none)
+        return _nothing()
     identity = identities(packets)
     flows, flow = _flows(packets, rows)
     order = order_of(identity[rows], packets.time_ns[rows])
     rows, flow = rows[order], flow[order]
     identity, hop = identity[rows], hop[rows]
     starts = np.flatnonzero(_begins(identity, hop, network))
+    if span is not None:
+        kept, starts = _sent_within(span, packets.time_ns[rows], starts)
+        rows, identity, hop, flow = rows[kept], identity[kept], hop[kept], flow[kept]
+        if not len(rows):
+            return _nothing()
     return _count(
         _Sorted(rows, packets.frame[rows], packets.time_ns[rows], identity, starts, hop, flow), network, flows
     )
+
+
+def _nothing() -> Walks:
+    none = np.zeros(0, np.int64)
+    return Walks((), none, none.astype(np.int32), none, none, np.zeros(0, np.uint64), none)
+
+
+def _sent_within(span: Span, time_ns: Ints, starts: Ints) -> tuple[Bools, Ints]:
+    """Return which rows belong to packets first seen within *span*, and where these begin among the rows kept."""
+    lengths = np.diff(np.append(starts, len(time_ns)))
+    kept = (time_ns[starts] >= span[0]) & (time_ns[starts] < span[1])
+    return np.repeat(kept, lengths), np.cumsum(np.append(0, lengths[kept]))[:-1]
 
 
 def order_of(identity: Hashes, time_ns: Ints) -> Ints:

@@ -14,7 +14,7 @@ from testbed.analysis.drops import Drop, find_drops
 from testbed.analysis.messages import StunMessage, Unreachable, stun_messages, unreachables
 from testbed.analysis.network import Network
 from testbed.analysis.packets import Kind, Packets, decode
-from testbed.analysis.paths import Walks, follow
+from testbed.analysis.paths import Span, Walks, follow
 from testbed.errors import TestbedError
 from testbed.plan.model import Plan
 from testbed.scenario import Scenario
@@ -46,11 +46,13 @@ class Run:
     firewalls: Json
     events: tuple[Json, ...] | None
     "What agents said; None where there is no events.jsonl."
+    span: Span | None = None
+    "Only packets sent within it are followed."
 
     @cached_property
     def walks(self) -> Walks:
         """The way of every packet."""
-        return follow(self.packets, self.network)
+        return follow(self.packets, self.network, self.span)
 
     @cached_property
     def drops(self) -> tuple[Drop, ...]:

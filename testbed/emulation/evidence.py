@@ -49,6 +49,10 @@ class Journal:
         own = {key: value for key, value in line.items() if key != "type"}
         self._record({"type": "agent", "agent": name, "line": line.get("type"), **own})
 
+    def change(self, change: dict[str, Any]) -> None:
+        """Say what was changed in the running world; its time is when it began."""
+        self._record({"type": "change", **change, "t_ns": change["began_ns"]})
+
     def notice(self, text: str) -> None:
         """Say that something is not as it should be, though the run goes on."""
         self._record({"type": "notice", "text": text, "t_ns": time.time_ns()})

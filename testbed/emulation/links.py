@@ -66,6 +66,9 @@ class LinksHandle(Protocol):
     async def ended(self) -> None:
         """Return when the links died by themselves; for netem never."""
 
+    async def reshape(self, link: LinkPlan) -> None:
+        """Give a link the shapes of *link* from now on; raise RigError where the backend cannot."""
+
     async def stop(self) -> LinkHealth:
         """Stop carrying frames and return what was counted; raise RigError if the links had died."""
 
@@ -143,6 +146,11 @@ class WireLinks:
         """Why it died, in one line."""
         return self._child.last_words
 
+    async def reshape(self, link: LinkPlan) -> None:
+        """Tell the process; it heeds that before the next frame."""
+        shapes = {"shape_forward": _values(link.shape_forward), "shape_return": _values(link.shape_return)}
+        await self._child.give({"name": link.name, **shapes})
+
     async def stop(self) -> LinkHealth:
         """End the process; frames still under way are lost."""
         result = await self._child.stop()
@@ -169,6 +177,11 @@ class NetemLinks:
     async def ended(self) -> None:
         """Never return: there is no process that could die."""
         await asyncio.get_running_loop().create_future()
+
+    async def reshape(self, link: LinkPlan) -> None:
+        """Put the new qdiscs in the place of the old ones, and read them back."""
+        old = self._links[link.name]
+        await netem.replace({(old.interface_a, old.interface_b): link}, netns_fd=self._switchboard_fd)
 
     async def stop(self) -> LinkHealth:
         """Read the counters; the qdiscs go with the namespace."""

@@ -111,6 +111,15 @@ async def apply(links: Mapping[tuple[str, str], LinkPlan], *, netns_fd: int) -> 
         raise RigError("; ".join(found))
 
 
+async def replace(links: Mapping[tuple[str, str], LinkPlan], *, netns_fd: int) -> None:
+    """Take what `apply` made off each pair of interfaces and make it anew; what waited in the queues is lost."""
+    shown = {(x["dev"], x["kind"]) for x in await _qdiscs(netns_fd)}
+    ends = [end for pair in links for end in pair]
+    roots = [f"qdisc del dev {end} root" for end in ends if (end, "prio") in shown]
+    await run_batch("tc", [*roots, *(f"qdisc del dev {end} ingress" for end in ends)], netns_fd=netns_fd)
+    await apply(links, netns_fd=netns_fd)
+
+
 async def _qdiscs(netns_fd: int) -> list[dict[str, Any]]:
     command = in_network(netns_fd, [program_path("tc", "iproute2"), "-statistics", "-json", "qdisc", "show"])
     shown: list[dict[str, Any]] = json.loads(await output_of("tc", command, fds=(netns_fd,)))

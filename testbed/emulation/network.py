@@ -17,7 +17,7 @@ from testbed.emulation import mounts, offloads, sysctls, tools
 from testbed.emulation import netlink as nl
 from testbed.emulation.links import ShapedLink
 from testbed.emulation.syscalls import new_network
-from testbed.plan.model import End, Interface, NodePlan, Plan
+from testbed.plan.model import End, Interface, LinkPlan, NodePlan, Plan
 
 BRIDGE: Final = "_bridge"
 "The bridge in a switch; no node's name has an underscore."
@@ -219,6 +219,19 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]
         for node in self.nodes:
             node.attach()
         self.built = True
+
+    def set_link(self, link: LinkPlan) -> None:
+        """Bring both ends of *link* up or down, and give static routes back that the kernel dropped with them."""
+        for end in (link.a, link.b):
+            node = self.node(end.node)
+            index = node.indexes[end.interface]
+            master = _BRIDGE_INDEX if node.is_switch else None
+            requests = [nl.set_link(end.interface, index, up=link.up, master=master)]
+            if link.up:
+                routes = [x for x in node.plan.routes if x.interface == end.interface]
+                requests += [nl.add_route(x.prefix, x.via, index) for x in routes]
+            with nl.Netlink(node.netns_fd, where=node.name) as kernel:
+                kernel.carry_out(requests)
 
     def _end(self, end: End) -> nl.VethEnd:
         node, interface = self.node(end.node), self._interface(end)

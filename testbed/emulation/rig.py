@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from testbed.emulation import capture, evidence, firewalls, links, readback, routing
+from testbed.emulation import capture, during, evidence, firewalls, links, readback, routing
 from testbed.emulation.child import Child
 from testbed.emulation.commands import read_last_line
 from testbed.emulation.evidence import Journal
 from testbed.emulation.network import EmulatedNetwork
 from testbed.errors import RigError
-from testbed.plan.model import LinkPlan, Plan
+from testbed.plan.model import LinkPlan, Phase, Plan
 
 _ROUTING_LIMIT_S: Final = 30.0
 _BIRD_HEAD_START_S: Final = 0.6
@@ -44,6 +44,7 @@ class Rig:
         self._birds: list[routing.Bird] = []
         self._versions: asyncio.Task[dict[str, str]] | None = None
         self._facts = 0
+        self._changes: list[dict[str, Any]] = []
         self._started_ns = time.time_ns()
         self._watches: list[asyncio.Task[None]] = []
 
@@ -89,6 +90,7 @@ class Rig:
             "started_ns": self._started_ns,
             "ended_ns": time.time_ns(),
             "phases": self._journal.phases,
+            "during": self._changes,
             "capture": counted.capture if counted else {},
             "dropped_log": counted.dropped_log if counted else {},
             "links": health.links if health else {},
@@ -197,3 +199,12 @@ class Rig:
         """Wait until routing is as the plan says; raise RigError with what is not when that takes too long."""
         self._journal.progress("routing", f"{len(self.plan.converged)} routes to be learned")
         await routing.Convergence(self.network, self.plan.converged).wait(limit_s=_ROUTING_LIMIT_S)
+
+    async def change(self, phase: Phase) -> None:
+        """Change the running world, and keep what came of it for emulation.json."""
+        self._journal.progress("media", phase.why)
+        change = during.WorldChange(self.network, self._links, phase)
+        self._changes.append(change.record)
+        await change.make()
+        await change.settle()
+        self._journal.change(change.record)

@@ -46,6 +46,14 @@ async def _start(node: str, configuration: str) -> Bird:
     return Bird(node, process, log)
 
 
+async def reconfigure(node: str, configuration: str) -> None:
+    """Give the BIRD of *node* a new configuration; raise RigError with its own words if it does not take it."""
+    (_DIRECTORY / f"{node}.conf").write_text(configuration)
+    said = await commands.run(None, "birdc", "-s", str(_DIRECTORY / f"{node}.ctl"), "configure")
+    if "Reconfigur" not in said:
+        raise RigError(f"{node}: BIRD does not take its new configuration: {commands.last_line(said)}")
+
+
 def missing_facts(facts: Iterable[RouteFact], tables: dict[str, dict[str, str | None]]) -> list[str]:
     """Return what is not (yet) as *facts* say; *tables* is node to prefix to next hop."""
     missing = []
@@ -74,26 +82,42 @@ class Convergence:
 
     async def wait(self, *, limit_s: float) -> None:
         """Return once all facts are true; raise RigError with those that are not after *limit_s*."""
+        missing = await self.follow(limit_s=limit_s, nudge=True)
+        if missing:
+            others = f"; {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            shown = "; ".join(missing[:_SHOWN])
+            raise RigError(f"routing has not converged after {limit_s:g} s: {shown}{others}")
+
+    async def follow(self, *, limit_s: float, nudge: bool = False) -> list[str]:
+        """Return once all facts are true, or after *limit_s*, with those that are not.
+
+        *nudge* hurries BIRDs on: not where it is measured how long they take.
+        """
         loop = asyncio.get_running_loop()
+        self._stale = set(self._readers)  # the kernel announces no route that goes because its interface went down
         for node, news in self._news.items():
             loop.add_reader(news.fileno(), self._note, node)
         try:
             async with asyncio.timeout(limit_s):
                 while self.missing():
                     self._changed.clear()
-                    await self._news_or_nudge()
+                    await (self._news_or_nudge() if nudge else self._changed.wait())
         except TimeoutError:
-            missing = self.missing()
-            if missing:
-                others = f"; {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-                shown = "; ".join(missing[:_SHOWN])
-                raise RigError(f"routing has not converged after {limit_s:g} s: {shown}{others}") from None
+            return self.missing()
         finally:
             for news in self._news.values():
                 loop.remove_reader(news.fileno())
                 news.close()
             for reader in self._readers.values():
                 reader.close()
+        return []
+
+    @property
+    def held(self) -> dict[tuple[str, str], str | None]:
+        """What the kernels held, when last looked, of prefixes that facts are about: node and prefix to next hop."""
+        wanted = {(x.node, x.prefix) for x in self.facts}
+        every = ((node, prefix, via) for node, table in self._tables.items() for prefix, via in table.items())
+        return {(node, prefix): via for node, prefix, via in every if (node, prefix) in wanted}
 
     async def _news_or_nudge(self) -> None:
         """Wait for a change of a table; wake the BIRDs up whenever there has been none for a while.

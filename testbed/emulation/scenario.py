@@ -149,9 +149,29 @@ class Play:
         limit_s = self.plan.setup_limit_ns / 1e9 + _MARGIN_S
         await agents.wait_for(callers, is_answered, limit_s=limit_s)
         self.journal.progress("media", f"{self.plan.duration_ns / 1e9:g} s")
-        for agent in await agents.wait_for(callers, is_over, limit_s=limit_s + self.plan.duration_ns / 1e9):
-            unfinished = ", ".join(sorted(placed[agent.name] - set(agent.terminated)))
-            self.journal.notice(f"agent {agent.name} did not say how its call ended: {unfinished}")
+        are_up = all(placed[x.name] <= x.established for x in callers)
+        changing = asyncio.create_task(self._change_world(are_up=are_up))
+        over = asyncio.create_task(agents.wait_for(callers, is_over, limit_s=limit_s + self.plan.duration_ns / 1e9))
+        try:
+            await asyncio.wait({changing, over}, return_when=asyncio.FIRST_COMPLETED)
+            if changing.done():
+                changing.result()
+            for agent in await over:
+                unfinished = ", ".join(sorted(placed[agent.name] - set(agent.terminated)))
+                self.journal.notice(f"agent {agent.name} did not say how its call ended: {unfinished}")
+        finally:
+            changing.cancel()
+            over.cancel()
+
+    async def _change_world(self, *, are_up: bool) -> None:
+        """Make the plan's changes at their times; those that find the calls over, or never up, are left out."""
+        if self.plan.phases and not are_up:
+            self.journal.notice("no call is changed under way: not all were established")
+            return
+        began_s = asyncio.get_running_loop().time()
+        for phase in self.plan.phases:
+            await asyncio.sleep(began_s + phase.at_ns / 1e9 - asyncio.get_running_loop().time())
+            await self.rig.change(phase)
 
     def _command(self, call: CallPlan) -> dict[str, Any]:
         return {

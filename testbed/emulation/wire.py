@@ -78,6 +78,11 @@ class LinkDirection:
         self._rate_free_ns = 0
         self._last_due_ns = 0
 
+    def reshape(self, shape: "LinkShape") -> None:
+        """Treat packets by *shape* from now on; counters go on, and a chain of burst loss begins anew."""
+        self.shape = shape
+        self._burst_loss = BurstLossState(shape.burst_loss) if shape.burst_loss is not None else None
+
     @property
     def waiting(self) -> int:
         """How many packets wait for the rate or the delay."""

@@ -6,7 +6,6 @@ same random numbers, so that a seed loses the same packets in either.
 
 import ctypes
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -43,27 +42,23 @@ class Direction(ctypes.Structure):
     @staticmethod
     def of(shape: "LinkShape", random: Random, *, incoming: int = 0, outgoing: int = 0) -> "Direction":
         """Return the direction that *shape* describes, between two interfaces (by index); *random* is not used up."""
-        burst = shape.burst_loss
         _, state, _ = random.getstate()
-        made = Direction(
-            delay_ns=shape.delay,
-            jitter_ns=shape.jitter,
-            rate_bps=shape.rate or 0,
-            queue_packets=shape.queue_packets,
-            loss=shape.loss,
-            reorder=shape.reorder,
-            duplicate=shape.duplicate,
-            distribution=_DISTRIBUTIONS[shape.jitter_distribution],
-            has_burst=burst is not None,
-            is_bleached=shape.dscp == "bleach",
-            incoming=incoming,
-            outgoing=outgoing,
-            mt_index=state[_MT_WORDS],
-        )
-        if burst is not None:
-            made.burst_enter, made.burst_leave, made.burst_loss = burst.enter, burst.leave, burst.loss
+        made = Direction(incoming=incoming, outgoing=outgoing, mt_index=state[_MT_WORDS])
         made.mt[:] = state[:_MT_WORDS]
+        made.reshape(shape)
         return made
+
+    def reshape(self, shape: "LinkShape") -> None:
+        """Do what `LinkDirection.reshape` does; the core may be at work on this direction."""
+        burst = shape.burst_loss
+        self.delay_ns, self.jitter_ns, self.rate_bps = shape.delay, shape.jitter, shape.rate or 0
+        self.queue_packets, self.loss = shape.queue_packets, shape.loss
+        self.reorder, self.duplicate = shape.reorder, shape.duplicate
+        self.distribution = _DISTRIBUTIONS[shape.jitter_distribution]
+        self.is_bleached = shape.dscp == "bleach"
+        if burst is not None:
+            self.burst_enter, self.burst_leave, self.burst_loss = burst.enter, burst.leave, burst.loss
+        self.is_bad, self.has_burst = 0, burst is not None
 
     def counters(self) -> dict[str, int]:
         """Return what was counted, as `LinkDirection.counters`."""
@@ -115,13 +110,11 @@ class Core:
         """Do what `LatenessHistogram.add` does."""
         self._library.wire_count_lateness(ctypes.byref(health), ctypes.c_int64(late_ns))
 
-    def run(self, packet_socket: int, stop_fd: int, directions: Sequence[Direction], health: Health) -> list[Direction]:
-        """Carry frames until *stop_fd* ends; return the directions with their counters. Raise OSError if it failed."""
-        array = (Direction * len(directions))(*directions)
-        failure = self._library.wire_run(packet_socket, stop_fd, array, len(directions), ctypes.byref(health))
+    def run(self, packet_socket: int, stop_fd: int, directions: "ctypes.Array[Direction]", health: Health) -> None:
+        """Carry frames until *stop_fd* ends, counting in *directions* and *health*. Raise OSError if it failed."""
+        failure = self._library.wire_run(packet_socket, stop_fd, directions, len(directions), ctypes.byref(health))
         if failure:
             raise OSError(-failure, f"the wire's compiled core: {os.strerror(-failure)}")
-        return list(array)
 
 
 def load() -> Core | None:

@@ -11,11 +11,13 @@ Frames are carried by the compiled core where it is there (`wire_core`), else by
 import errno
 import gc
 import heapq
+import json
 import os
 import select
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from random import Random
@@ -101,6 +103,28 @@ class Route:
         self.direction = LinkDirection(shape, random)
         self.is_bleached = shape.dscp == "bleach"
 
+    def reshape(self, shape: "LinkShape") -> None:
+        """Treat what comes from now on by *shape*; what waits keeps its time."""
+        self.direction.reshape(shape)
+        self.is_bleached = shape.dscp == "bleach"
+
+
+class Orders:
+    """What standard input says while the wire runs: new shapes of links, one JSON line a link, until it ends."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+        self.is_over = False
+
+    def read(self) -> Iterator[tuple[tuple[str, str], "LinkShape"]]:
+        """Wait for more; yield each link and direction with its new shape."""
+        chunk = os.read(0, 1 << 16)
+        self.is_over = not chunk
+        *lines, self._begun = (self._begun + chunk).split(b"\n")
+        for link in map(json.loads, lines):
+            for way in ("forward", "return"):
+                yield (link["name"], way), _shape_of(link[f"shape_{way}"])
+
 
 class Wire:
     """All links, one timer, one heap of frames that wait."""
@@ -113,7 +137,7 @@ class Wire:
         self._sequence = 0
         self._timer = Timer()
         self._timer_due_ns = 0
-        self._is_over = False
+        self._orders = Orders()
         self._by_port: dict[str, Route] = {}
         "Interface that a frame comes in by, to its route."
         self._switchboard = switchboard
@@ -127,13 +151,14 @@ class Wire:
         timer_fd = self._timer.fileno()
         for fd in (0, timer_fd, self._switchboard.fileno()):
             poller.register(fd, select.EPOLLIN)
-        while not self._is_over:
+        while not self._orders.is_over:
             for fd, _ in poller.poll():
                 if fd == timer_fd:
                     self._timer.clear()
                     self._timer_due_ns = 0
                 elif fd == 0:
-                    self._is_over = not os.read(0, 4096)
+                    for way, shape in self._orders.read():
+                        self.routes[way].reshape(shape)
                 else:
                     self._take()
                 self._send_due()
@@ -201,8 +226,19 @@ class CompiledWire:
 
     def run(self) -> None:
         """Carry frames until standard input ends."""
-        carried = self._core.run(self._switchboard.fileno(), 0, list(self._directions.values()), self._health)
-        self._directions = dict(zip(self._directions, carried, strict=True))
+        stop, self._stop = os.pipe()
+        # The core runs without Python; the array is its own, so that a new shape is heeded from the next frame on.
+        array = (Direction * len(self._directions))(*self._directions.values())
+        self._directions = dict(zip(self._directions, array, strict=True))
+        threading.Thread(target=self._obey, daemon=True).start()
+        self._core.run(self._switchboard.fileno(), stop, array, self._health)
+
+    def _obey(self) -> None:
+        orders = Orders()
+        while not orders.is_over:
+            for way, shape in orders.read():
+                self._directions[way].reshape(shape)
+        os.close(self._stop)
 
     def result(self) -> dict[str, Any]:
         """Return health and counters."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 
 from testbed.errors import SpecError
-from testbed.topology import Topology
+from testbed.topology import Topology, is_dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Adjacent:
     "Cables between the two, in order: one, or two and more with switches between."
     up: bool
     "Whether all of them are up."
+    dead: bool = False
+    "Whether one of them, though up, loses every packet of a direction."
 
 
 class Adjacency:
@@ -77,7 +79,8 @@ class Adjacency:
                 theirs = self._topology.links[links[-1]].addresses.get(end)
                 if theirs is not None and theirs.ip in own.network:
                     up = all(self._topology.links[name].up for name in links)
-                    yield Adjacent(node, end, peer, own, theirs, links, up)
+                    dead = any(is_dead(self._topology.links[name]) for name in links)
+                    yield Adjacent(node, end, peer, own, theirs, links, up, dead)
 
     def _beyond(self, node: str, links: tuple[str, ...], seen: set[str]) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield the nodes with addresses at and behind *node*, which is reached over *links*."""

@@ -57,6 +57,7 @@ class Peering:
     external: bool
     multihop: bool
     "Whether other nodes stand between, such as a firewall."
+    bfd: bool
     alive: bool
     "Whether it can come up: the session, its cables, and tcp port 179 through the firewalls between."
     passive: bool
@@ -100,9 +101,16 @@ def _peering(topology: Topology, adjacency: Adjacency, name: str, session: BgpSe
         peer_address=addresses[peer],
         external=topology.bgp[node].asn != topology.bgp[peer].asn,
         multihop=len(way) > 1,
-        alive=session.up and all(hop.up for hop in way) and opener is not None,
+        bfd=_bfd(topology, name, session, is_direct=len(way) == 1),
+        alive=session.up and all(hop.up and not hop.dead for hop in way) and opener is not None,
         passive=opener == peer,
     )
+
+
+def _bfd(topology: Topology, name: str, session: BgpSession, *, is_direct: bool) -> bool:
+    if session.bfd and not is_direct:
+        raise SpecError(topology.name, f"sessions.{name}.bfd", "other nodes stand between its ends: BFD is for one hop")
+    return session.bfd
 
 
 def _opener(topology: Topology, adjacency: Adjacency, session: BgpSession) -> str | None:

@@ -195,6 +195,7 @@ class Jobs:
             "guest": party.home is None,
             "media": self._media_marks("client_ports"),
             "file_bytes": party.file_bytes,
+            **({} if self._scenario.ice_restart is None else {"ice_restart_ns": self._scenario.ice_restart}),
         }
 
     def _relay(self, edge: str) -> dict[str, Any]:

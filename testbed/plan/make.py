@@ -1,13 +1,15 @@
 """Works a spec out to a plan: everything that the emulation does and the analysis must know, as values."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from testbed.errors import SpecError
 from testbed.plan.addresses import interfaces, netlink_routes, owners
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.bgp import active_static_routes, connected_prefixes, converge, static_routes
 from testbed.plan.firewall import iptables_text
 from testbed.plan.jobs import Jobs
-from testbed.plan.model import End, LinkPlan, NodePlan, Plan, RouteFact
+from testbed.plan.model import End, LinkPlan, NodePlan, Phase, Plan, RouteFact
 from testbed.plan.prediction import predict
 from testbed.plan.routing import bird_configurations
 from testbed.plan.settings import sysctls
@@ -40,10 +42,53 @@ def make_plan(spec: Spec, *, duration_ns: int, seed: int) -> Plan:
         sip_ports=SIP_PORTS,
         signaling_endpoints=endpoints(jobs, addresses),
         predicted=(),
-        duration_ns=duration_ns,
+        duration_ns=max(duration_ns, scenario.lasts),
         setup_limit_ns=scenario.setup_limit,
     )
-    return plan.model_copy(update={"predicted": predict(spec, plan)})
+    return plan.model_copy(update={"predicted": predict(spec, plan), "phases": tuple(_phases(spec, plan))})
+
+
+def _phases(spec: Spec, plan: Plan) -> Iterator[Phase]:
+    """Work out what to do for each change during the calls: the plan of what it leads to, held against that before."""
+    before = plan
+    for number, (during, topology) in enumerate(zip(spec.scenario.during, spec.phases, strict=True)):
+        scenario = spec.scenario.model_copy(update={"legs": during.legs, "during": ()})
+        changed = replace(spec, scenario=scenario, topology=topology, phases=())
+        after = make_plan(changed, duration_ns=plan.duration_ns, seed=plan.seed)
+        if spec.scenario.ice_restart is None:
+            after = after.model_copy(update={"predicted": predict(changed, after, set_up_in=spec.topology)})
+        if obstacle := next(_obstacles(before, after), None):
+            raise SpecError(spec.scenario.id, f"during.{number}", obstacle)
+        links = {link.name: link for link in before.links}
+        birds = {node.name: node.bird for node in before.nodes}
+        yield Phase(
+            at_ns=during.at,
+            within_ns=during.within,
+            why=during.why,
+            birds={each.name: each.bird for each in after.nodes if each.bird and each.bird != birds[each.name]},
+            links=tuple(link for link in after.links if link != links[link.name]),
+            converged=after.converged,
+            predicted=after.predicted,
+        )
+        before = after
+
+
+def _obstacles(before: Plan, after: Plan) -> Iterator[str]:
+    """Yield what a change needs that cannot be done to a running world."""
+    nodes, links = {node.name: node for node in before.nodes}, {link.name: link for link in before.links}
+    if nodes.keys() != {node.name for node in after.nodes} or links.keys() != {link.name for link in after.links}:
+        yield "adds or removes nodes or links, which cannot be done during a call"
+        return
+    for node in after.nodes:
+        if node.model_copy(update={"bird": None}) != nodes[node.name].model_copy(update={"bird": None}):
+            yield f"changes {node.name} beyond its BGP; during a call only BGP and links can change"
+        if bool(node.bird) != bool(nodes[node.name].bird):
+            yield f"makes or unmakes {node.name} a BGP speaker, which cannot be done during a call"
+    for link in after.links:
+        if link.is_shaped != links[link.name].is_shaped:
+            yield f"link {link.name} has no shape before or after: give it one, such as a delay, both times"
+    if before.jobs != after.jobs or before.calls != after.calls:
+        yield "changes the programs that run, which cannot be done during a call"
 
 
 def _nodes(topology: Topology, adjacency: Adjacency) -> Iterator[NodePlan]:

@@ -151,6 +151,24 @@ class PredictedPath(Value):
         return UNKNOWN in (self.forward_end, self.return_end)
 
 
+class Phase(Value):
+    """What is done to the running world at one time, and what follows from it."""
+
+    at_ns: int
+    "From the moment that every call is established."
+    within_ns: int
+    "By when routing must have settled; from then on the phase's legs are judged."
+    why: str
+    birds: dict[str, str]
+    "New BIRD configurations, whole, of the speakers whose differ from before."
+    links: tuple[LinkPlan, ...]
+    "Links that are up or shaped otherwise than before, as they are to be."
+    converged: tuple[RouteFact, ...]
+    "What the kernels' tables must hold once routing has settled."
+    predicted: tuple[PredictedPath, ...]
+    "As of a plan: of the phase's own legs."
+
+
 class Plan(Value):
     """A scenario, worked out: everything the emulation does and the analysis must know."""
 
@@ -175,6 +193,8 @@ class Plan(Value):
     duration_ns: int
     "How long media flows in each call once it is up."
     setup_limit_ns: int
+    phases: tuple[Phase, ...] = ()
+    "Changes while the calls are up, in order."
 
     def predictions(self, flow: str, from_: str, to: str) -> tuple[PredictedPath, ...]:
         """Return the paths that a leg may take, the most likely first, each once."""

@@ -1,12 +1,15 @@
 """The paths that every leg should take, worked out before anything starts, by walking packets through the topology."""
 
+from dataclasses import dataclass, replace
+
 from testbed.plan.exchange import Exchange, Opening, exchange
 from testbed.plan.explain import explain_lines
 from testbed.plan.legflow import CannotTell, LegFlow, LegFlows
 from testbed.plan.model import UNKNOWN, Plan, PredictedPath
-from testbed.plan.walk import Packet, Simulator, Walk
+from testbed.plan.walk import Packet, Simulator, Step, Walk
 from testbed.scenario import Leg
 from testbed.spec import Spec
+from testbed.topology import Topology
 
 __all__ = ["NEVER_SENT", "UNKNOWN", "explain_lines", "predict"]
 
@@ -19,42 +22,71 @@ Way = tuple[tuple[str, ...], str]
 _SILENT: Way = ((), NEVER_SENT)
 
 
-def predict(spec: Spec, plan: Plan) -> tuple[PredictedPath, ...]:
+def predict(spec: Spec, plan: Plan, *, set_up_in: Topology | None = None) -> tuple[PredictedPath, ...]:
     """Return the predicted forward and return paths of every leg of the scenario, in its order.
 
     A leg has several where the race between ICE's checks decides which Edge relays: the most likely comes first.
 
-    *plan* gives the jobs, the roles and each node's sysctls; its own predictions are not looked at.
+    *plan* gives the jobs, the roles and each node's sysctls; its own predictions are not looked at. With *set_up_in*
+    the flows are under way: they began when the topology was that, with the pairs and connections of then.
     """
     sysctls = {name: dict(node.sysctl) for name, node in spec.topology.nodes.items()}
     sysctls |= {node.name: node.sysctls for node in plan.nodes}
     simulator = Simulator(spec.topology, sysctls)
-    flows = LegFlows(spec.topology, spec.scenario, plan, simulator)
+    before = None if set_up_in is None else Simulator(set_up_in, sysctls)
+    flows = LegFlows(set_up_in or spec.topology, spec.scenario, plan, before or simulator)
     stopped = frozenset(name for name, node in spec.topology.nodes.items() if node.stopped)
-    return tuple(path for leg in spec.scenario.legs for path in _predict_leg(leg, flows, simulator, stopped))
+    network = _Network(simulator, before, stopped)
+    return tuple(path for leg in spec.scenario.legs for path in _predict_leg(leg, flows, network))
 
 
-def _predict_leg(leg: Leg, flows: LegFlows, simulator: Simulator, stopped: frozenset[str]) -> tuple[PredictedPath, ...]:
-    simulator.forget()
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """What packets are walked through."""
+
+    simulator: Simulator
+    before: Simulator | None
+    "The network in which the flows began; None: in that of `simulator`."
+    stopped: frozenset[str]
+
+    def begin(self, flow: LegFlow) -> None:
+        """Have the connection tables as they are before the first packet that is predicted."""
+        self.simulator.forget()
+        if self.before is not None:
+            self.before.forget()
+            told = exchange(flow.opening, self.before)
+            if flow.onward is not None and told.is_delivered:
+                exchange(flow.onward, self.before)
+            self.simulator.adopt(self.before)
+
+    def exchange(self, opening: Opening) -> Exchange:
+        """Walk a packet of the flow and its answer."""
+        if self.before is not None:
+            opening = replace(opening, packet=replace(opening.packet, step=Step.LATER))
+        return exchange(opening, self.simulator)
+
+
+def _predict_leg(leg: Leg, flows: LegFlows, network: _Network) -> tuple[PredictedPath, ...]:
+    network.simulator.forget()
     try:
         found = flows.of(leg)
     except CannotTell as problem:
         return (_path(leg, ((), UNKNOWN), ((), UNKNOWN), str(problem)),)
     paths: dict[tuple[Way, Way], list[str]] = {}
     for flow in found:
-        forward, return_, note = _predict_flow(flow, simulator, stopped)
+        forward, return_, note = _predict_flow(flow, network)
         paths.setdefault((forward, return_), []).append(note)
     return tuple(_path(leg, *ways, "; or ".join(notes)) for ways, notes in paths.items())
 
 
-def _predict_flow(flow: LegFlow, simulator: Simulator, stopped: frozenset[str]) -> tuple[Way, Way, str]:
+def _predict_flow(flow: LegFlow, network: _Network) -> tuple[Way, Way, str]:
     """Return the forward and return way of a leg's flow, and a note on both."""
-    simulator.forget()
-    told = exchange(flow.opening, simulator)
-    opened, answered, note = _ways(flow.opening, told, stopped)
+    network.begin(flow)
+    told = network.exchange(flow.opening)
+    opened, answered, note = _ways(flow.opening, told, network.stopped)
     if flow.onward is not None and opened[1] == DELIVERED:
-        further = exchange(flow.onward, simulator)
-        onward, returned, more = _ways(flow.onward, further, stopped)
+        further = network.exchange(flow.onward)
+        onward, returned, more = _ways(flow.onward, further, network.stopped)
         opened = (opened[0] + onward[0], onward[1])
         answered = (returned[0] + answered[0], answered[1]) if returned[1] == DELIVERED else returned
         note = "; ".join(filter(None, (note, _describe(flow.onward.packet, further.out), more)))

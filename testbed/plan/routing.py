@@ -10,6 +10,8 @@ from testbed.topology import Announcement, Topology
 
 _TIMERS: Final = ("connect delay time 1", "connect retry time 1", "error wait time 1, 4", "hold time 30")
 "Peers that start together meet within a second; the hold time survives a busy machine."
+_BFD_TIMERS: Final = "min rx interval 300 ms; min tx interval 300 ms; multiplier 3;"
+"What Microsoft's edge routers offer on ExpressRoute."
 _MULTIHOP_TTL: Final = 8
 
 
@@ -27,6 +29,7 @@ def _configuration(
         [f"# {node}: {topology.nodes[node].title}", "log stderr { warning, error, fatal, bug, auth };"],
         [f"router id {router_id};"],
         ["protocol device { scan time 1; }"],
+        list(_bfd(sessions)),
         # Connected prefixes are there to resolve next hops; the kernel has them already.
         ["protocol direct { ipv4; }"],
         [
@@ -43,6 +46,11 @@ def _configuration(
         *(list(_session(topology, node, peering)) for peering in sessions),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _bfd(sessions: tuple[Peering, ...]) -> Iterator[str]:
+    if any(peering.bfd for peering in sessions):
+        yield f'protocol bfd {{ interface "*" {{ {_BFD_TIMERS} }}; }}'
 
 
 def _static(topology: Topology, adjacency: Adjacency, node: str) -> Iterator[str]:
@@ -77,6 +85,8 @@ def _session(topology: Topology, node: str, peering: Peering) -> Iterator[str]:
     yield f"  multihop {_MULTIHOP_TTL};" if peering.multihop else "  direct;"
     if peering.passive:
         yield "  passive yes;"
+    if peering.bfd:
+        yield "  bfd on;"
     for timer in _TIMERS:
         yield f"  {timer};"
     yield "  ipv4 {"

@@ -121,6 +121,11 @@ class Simulator:
         for table in self._sessions.values():
             table.clear()
 
+    def adopt(self, before: "Simulator") -> None:
+        """Take over the connection tables of the same network before its routes changed."""
+        for firewall, table in before._sessions.items():
+            self._sessions[firewall] = [replace(session) for session in table]
+
     def owner(self, address: IPv4Address) -> str | None:
         """Return the node that has *address*, or None."""
         return next((node for node, own in self._addresses.items() if address in own), None)

@@ -16,3 +16,5 @@ class Spec:
     "The scenario's document as its author wrote it, before any change."
     changes: tuple[Change, ...] = ()
     "The changes asked for beyond the scenario's own, in the order they were made."
+    phases: tuple[Topology, ...] = ()
+    "The topology after each of the scenario's `during`, in order: what it is by then."

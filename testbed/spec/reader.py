@@ -55,11 +55,24 @@ def read_spec(scenario_path: Path, changes: Sequence[Change] = ()) -> Spec:
     scenario_edits = [edit for edit in edits if not edit.is_of_topology]
     sources.of.update({edit.key: edit.source for edit in scenario_edits})
     scenario = _valid_scenario(apply_edits(given, scenario_edits, Scenario), sources)
-    topology = _read_topology(
-        find_topology(scenario.topology, scenario_path), [edit for edit in edits if edit.is_of_topology]
-    )
+    place = find_topology(scenario.topology, scenario_path)
+    topology_edits = [edit for edit in edits if edit.is_of_topology]
+    topology = _read_topology(place, topology_edits)
     raise_faults(list(scenario_faults(scenario, topology)), sources)
-    return Spec(scenario, topology, given, tuple(changes))
+    phases = tuple(_phases(scenario, place, topology_edits, sources.whole))
+    return Spec(scenario, topology, given, tuple(changes), phases)
+
+
+def _phases(scenario: Scenario, place: Path, edits: Sequence[Edit], source: str) -> Iterator[Topology]:
+    """Yield the topology after each change that is made during the calls."""
+    made = list(edits)
+    for number, during in enumerate(scenario.during):
+        added = edits_of(during, f"{source} (during.{number})")
+        for edit in added:
+            if not edit.is_of_topology:
+                raise SpecError(edit.source, str(edit.key[0]), "belongs to the scenario: only the topology can change")
+        made += added
+        yield _read_topology(place, made)
 
 
 def check_controls(scenario_path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from testbed.scenario import Call, Party, Scenario
+from testbed.scenario import Call, Leg, Party, Scenario
 from testbed.spec.faults import Fault, Key, suggest
 from testbed.spec.references import name_faults
 from testbed.topology import Topology
@@ -31,7 +31,8 @@ def scenario_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
         yield from _name_taken(name, party, topology)
     for index, call in enumerate(scenario.calls):
         yield from _call_faults(("calls", index), call, scenario, topology)
-    yield from _leg_faults(scenario, topology)
+    yield from _leg_faults(("legs",), scenario.legs, scenario, topology)
+    yield from _during_faults(scenario, topology)
     yield from _expectation_faults(scenario)
     yield from _control_faults(scenario)
 
@@ -100,13 +101,31 @@ def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fau
         yield from name_faults((*key, "host"), [call.host], roles_of(topology), "role")
 
 
-def _leg_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
+def _during_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
+    ready = 0
+    for index, during in enumerate(scenario.during):
+        key: Key = ("during", index)
+        if not during.set and not during.remove:
+            yield Fault(key, "changes nothing; give it `set` or `remove`")
+        if during.at < ready:
+            yield Fault(
+                (*key, "at"), f"comes before the one before has settled, {ready / 1e9:g} s after the calls are up"
+            )
+        if during.gap is not None and during.gap[0] > during.gap[1]:
+            yield Fault((*key, "gap"), "the least silence is longer than the greatest")
+        ready = during.at + during.within
+        yield from _leg_faults((*key, "legs"), during.legs, scenario, topology)
+    if scenario.during and scenario.lasts <= ready:
+        yield Fault(("lasts",), f"must be more than {ready / 1e9:g} s, when the last of `during` has settled")
+
+
+def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology: Topology) -> Iterator[Fault]:
     roles = roles_of(topology)
     switches = {node for node, table in topology.nodes.items() if table.kind == "switch"}
     named = {*scenario.parties, *roles, *topology.nodes} - (switches - {*scenario.parties})
     kinds = {segment.kind for segment in topology.segments.values()}
-    for index, leg in enumerate(scenario.legs):
-        key: Key = ("legs", index)
+    for index, leg in enumerate(legs):
+        key: Key = (*where, index)
         for field, name in (("from", leg.from_), ("to", leg.to)):
             if name not in named:
                 yield from name_faults((*key, field), [name], {*scenario.parties, *roles}, "party, role or node")

@@ -19,6 +19,7 @@ def describe_leg(run: Run, judgement: LegJudgement) -> dict[str, Any]:
         "flow": leg.flow,
         "from": leg.from_,
         "to": leg.to,
+        **({"after": judgement.when} if judgement.when else {}),
         "expected": {"crosses": list(leg.crosses), "never": list(leg.never), **dies},
         "observed": {
             "segments": list(dict.fromkeys(run.network.links[row["link"]].segment_kind for row in links)),

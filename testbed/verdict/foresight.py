@@ -55,9 +55,9 @@ def _is_taken(path: PredictedPath, ways: Ways, end: tuple[bool, str] | None) -> 
     return end is None or end[1] == (path.return_end if end[0] else path.forward_end)
 
 
-def judge_prediction(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
+def judge_prediction(legs: Sequence[tuple[Run, LegJudgement]]) -> list[Check]:
     """Judge whether every leg went, and ended, as was predicted; no check where nothing was predicted."""
-    told = {judged.title: compare_prediction(run, judged) for judged in legs}
+    told = {judged.title: compare_prediction(run, judged) for run, judged in legs}
     observed = {title: each["agrees"] for title, each in told.items() if each is not None}
     if not observed:
         return []
@@ -65,7 +65,7 @@ def judge_prediction(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
     wrong = [title for title, agrees in observed.items() if agrees is False]
     if not wrong:
         return [Check("prediction", expected, observed, "PASS", "no leg went or ended otherwise than predicted")]
-    judged = next(each for each in legs if each.title == wrong[0])
+    judged = next(each for _, each in legs if each.title == wrong[0])
     ways, path = observed_ways(judged), told[wrong[0]] or {}
     seen = ", ".join(f"{way} {' '.join(ways[way]) or 'nothing'}" for way in ("forward", "return"))
     ends = f"{path['forward_end']} and {path['return_end']}"

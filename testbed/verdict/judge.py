@@ -1,6 +1,7 @@
 """The verdict on a run directory. The worst of its parts decides, and the first of those says why."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from testbed.verdict.checks import SIGNED_IN, Check, judge_audio, judge_heard, j
 from testbed.verdict.conversations import conversations
 from testbed.verdict.deaths import judge_death
 from testbed.verdict.description import describe_leg
+from testbed.verdict.during import before_changes, judge_change, never_judged, stretches
 from testbed.verdict.foresight import judge_prediction
 from testbed.verdict.health import judge_health
 from testbed.verdict.ladder import judge_relay_transport
@@ -84,8 +86,10 @@ def _fault(directory: Path) -> str:
 
 def judge_run(run: Run) -> dict[str, Any]:
     """Return verdict.json of *run*."""
-    legs = [judge_death(run, leg) if leg.dies else judge_leg(run, leg) for leg in run.scenario.legs]
-    checks = [*_checks(run), *judge_prediction(run, legs)]
+    parts = list(_stretches(run))
+    legs = [leg for _, leg in parts]
+    changes = [judge_change(run, stretch) for stretch in stretches(run)]
+    checks = [*_checks(run, legs), *judge_prediction(parts), *changes]
     verdict, reason = _overall(run, legs, checks)
     return {
         "format": FORMAT,
@@ -93,7 +97,7 @@ def judge_run(run: Run) -> dict[str, Any]:
         "row": run.scenario.row,
         "verdict": verdict,
         "reason": reason,
-        "legs": [describe_leg(run, leg) for leg in legs],
+        "legs": [describe_leg(part, leg) for part, leg in parts],
         "checks": [check.describe() for check in checks],
         "principles": describe_principles(run),
         "article": _article(run, legs),
@@ -102,10 +106,24 @@ def judge_run(run: Run) -> dict[str, Any]:
     }
 
 
-def _checks(run: Run) -> list[Check]:
+def _stretches(run: Run) -> Iterator[tuple[Run, LegJudgement]]:
+    """Yield every leg with the part of the run that it was judged by: changes during the call cut a run in parts."""
+    first = before_changes(run)
+    yield from ((first, leg) for leg in _legs(first))
+    for stretch in stretches(run):
+        for leg in _legs(stretch.run) if stretch.made is not None else never_judged(stretch):
+            leg.when = stretch.name
+            yield stretch.run, leg
+
+
+def _legs(run: Run) -> list[LegJudgement]:
+    return [judge_death(run, leg) if leg.dies else judge_leg(run, leg) for leg in run.scenario.legs]
+
+
+def _checks(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
     """Return the checks of the row: relays and the selected pair wherever it has media, asked for or not."""
     spoken, scenario = conversations(run), run.scenario
-    if any(leg.dies for leg in scenario.legs):
+    if any(each.leg.dies for each in legs):
         return [judge_accounting(run)]  # where a leg is meant to die its call fails: who hears whom is no question
     checks = [] if run.events is None else [judge_signed_in(run, run.events)]
     if scenario.relays or scenario.selected_pair or any(leg.flow == "media" for leg in scenario.legs):
@@ -136,6 +154,8 @@ def _overall(run: Run, legs: list[LegJudgement], checks: list[Check]) -> tuple[V
     for verdict in _SEVERITY[:-1]:
         if found := next((reason for each, reason in parts if each == verdict), None):
             return verdict, found
+    if told := [check.reason for check in checks if check.check == "during"]:
+        return "PASS", "; ".join(told)
     if death := next((leg.reason for leg in legs if leg.leg.dies and leg.leg.dies.at), None):
         return "PASS", f"reproduced: {death}"
     return "PASS", f"{len(legs)} legs and {len(checks)} checks are as expected"

@@ -37,6 +37,8 @@ class LegJudgement:
     "How a leg died that was to die."
     end: tuple[bool, str] | None = None
     "Of a leg that died: whether on the return way, and how it ended, as a prediction writes it."
+    when: str = ""
+    "What it follows, of a leg that is judged after a change during the call."
 
     @property
     def verdict(self) -> Verdict:
@@ -46,7 +48,7 @@ class LegJudgement:
     @property
     def title(self) -> str:
         """Return how a reader calls the leg."""
-        return f"{self.leg.flow} {self.leg.from_} -> {self.leg.to}"
+        return f"{self.leg.flow} {self.leg.from_} -> {self.leg.to}" + (f" ({self.when})" if self.when else "")
 
     @property
     def reason(self) -> str:

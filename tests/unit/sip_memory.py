@@ -98,6 +98,9 @@ class MemoryFlow:
     def send(self, data: bytes) -> None:
         self._wire.send(self.local, self.remote, data)
 
+    def give_up(self) -> None:
+        self.is_open = False
+
 
 class MemoryNetwork:
     """One element's place on a wire; it has one port."""
