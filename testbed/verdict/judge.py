@@ -154,8 +154,8 @@ def _overall(run: Run, legs: list[LegJudgement], checks: list[Check]) -> tuple[V
     for verdict in _SEVERITY[:-1]:
         if found := next((reason for each, reason in parts if each == verdict), None):
             return verdict, found
-    if told := [check.reason for check in checks if check.check == "during"]:
-        return "PASS", "; ".join(told)
+    if changes := [check.reason for check in checks if check.check == "during"]:
+        return "PASS", "; ".join(changes)
     if death := next((leg.reason for leg in legs if leg.leg.dies and leg.leg.dies.at), None):
         return "PASS", f"reproduced: {death}"
     return "PASS", f"{len(legs)} legs and {len(checks)} checks are as expected"
