@@ -163,13 +163,14 @@ class Call:
         """
         ends: list[Coroutine[Any, Any, None]] = [self._hung_up(), self._media_lost(), *more]
         if duration_s is not None:
-            ends.append(self._said_all(self.session, self._moments[Milestones.MEDIA] + duration_s))
+            ends.append(self._said_all(self._moments[Milestones.MEDIA] + duration_s))
         await self._first_of(*map(asyncio.create_task, ends))
         raise CallEnded("hangup")
 
-    async def _said_all(self, session: Session, until_s: float) -> None:
+    async def _said_all(self, until_s: float) -> None:
         await asyncio.sleep(until_s - self._loop.time())
-        await session.settled(limit_s=_SETTLE_LIMIT_S)
+        assert self.session is not None
+        await self.session.settled(limit_s=_SETTLE_LIMIT_S)
 
     async def _hung_up(self) -> None:
         assert self.dialog is not None
