@@ -18,7 +18,7 @@ from testbed.plan.prediction import explain_lines
 from testbed.plan.text import plan_lines
 from testbed.progress import Board
 from testbed.report import write_report
-from testbed.report.summary import summary_rows, summary_table
+from testbed.report.summary import broken_principles, summary_rows, summary_table
 from testbed.spec.endpoints import read_endpoints
 from testbed.spec.reader import Spec, check_controls, read_spec, read_topology
 from testbed.targets import read_targets
@@ -207,7 +207,10 @@ def void(_: object) -> None:
 
 
 def _print_outcome(outcome: run.RunOutcome) -> None:
-    out.print(summary_table(summary_rows(outcome.directory)))
+    rows = summary_rows(outcome.directory)
+    out.print(summary_table(rows))
+    if broken := broken_principles(rows):
+        out.print(broken, markup=False)
     if outcome.interrupted:
         out.print("Interrupted: what was finished by then is above and in the results.")
     out.print(f"Report: {outcome.directory / 'report.html'}", markup=False)

@@ -57,6 +57,8 @@ class SummaryRow:
     "Per party, signaling before media."
     verdict: Verdict
     reason: str
+    broken: tuple[str, ...] = ()
+    "The article's principles that its packets break."
 
     @property
     def parties(self) -> tuple[str, ...]:
@@ -122,6 +124,15 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
     return table
 
 
+def broken_principles(rows: Sequence[SummaryRow]) -> str:
+    """Return the line that names what was broken where; empty if nothing was.
+
+    Where a row reproduces a failure that is as it should be; where it does not, its legs expect something odd.
+    """
+    told = [f"{row.scenario} {' '.join(row.broken)}" for row in rows if row.broken]
+    return f"The article's principles, broken (evidence in the report): {'; '.join(told)}" if told else ""
+
+
 def segment_kinds(record: ScenarioRecord, leg: LegJudged) -> tuple[str, ...]:
     """Return the kinds of segment whose links carried packets of *leg*, in the order of its links.
 
@@ -154,6 +165,9 @@ def _summary_row(record: ScenarioRecord) -> SummaryRow:
         cells=tuple(cell for party in _parties(record) for flow in FLOWS if (cell := _path_cell(record, flow, party))),
         verdict=record.entry.verdict,
         reason=record.entry.reason or "",
+        broken=tuple(
+            one.principle for one in (record.verdict.principles if record.verdict else ()) if one.outcome == "broken"
+        ),
     )
 
 

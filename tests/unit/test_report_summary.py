@@ -18,7 +18,7 @@ from report_samples import (
 from rich.console import Console
 
 from testbed.errors import TestbedError
-from testbed.report.summary import SummaryRow, path_word, summary_rows, summary_table
+from testbed.report.summary import SummaryRow, broken_principles, path_word, summary_rows, summary_table
 
 
 def row_of(tmp_path: Path, sample: Sample) -> SummaryRow:
@@ -111,6 +111,12 @@ def test_the_terminal_table_tells_what_differs_and_why(tmp_path: Path) -> None:
     assert "alice: ER (ER)" in text
     assert "crossed internet" in text
     assert P2P_INTERNAL.reason not in text
+
+
+def test_broken_principles_are_told_beside_the_matrix(tmp_path: Path) -> None:
+    rows = summary_rows(write_run(tmp_path / "run", [P2P_INTERNAL, P2P_EXTERNAL]))
+    assert broken_principles(rows).endswith(": online/p2p-external ER-")
+    assert broken_principles(rows[:1]) == ""
 
 
 def test_a_scenarios_name_folds_behind_its_dashes_only(tmp_path: Path) -> None:
