@@ -94,11 +94,9 @@ def _draw_message(root: Element, one: Message, place: dict[str, float], y: float
     start, end = place[one.sender], place[one.receiver]
     rightwards = end > start
     tip = (end - 2 if rightwards else end + 2, y)
-    if one.lost:
-        tip = ((start + end) / 2, y)
     svg.line(group, (start, y), tip, "arrow")
-    if one.lost:
-        glyphs.draw_drop(group, (tip[0] - 8, y), "")
+    if one.lost:  # it came as far as the node that dropped it
+        glyphs.draw_drop(group, (end - 8, y), "")
     else:
         glyphs.draw_arrow(group, tip, 0 if rightwards else 3.14159265, "head")
     words = one.words if len(one.words) <= _LONGEST else one.words[: _LONGEST - 1] + "…"
