@@ -109,6 +109,7 @@ def draw_ways(
         cable = svg.group(root, "wire", link.name)
         cable.set("data-link", link.name)
         svg.line(cable, line.start, line.end, "cable")
+        svg.line(cable, line.start, line.end, "touch")
     marked = {way.end.node for way in ways if way.end is not None}
     for node in nodes:
         before = len(root)

@@ -228,11 +228,14 @@ def test_the_mark_of_a_drop_shows_the_dropped_packets_headers(tmp_path: Path) ->
       const mark = document.querySelector('.way.shown [data-dropped-at]');
       mark.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}));
       const words = document.querySelector('[data-packet]').innerText;
+      document.querySelector('.wire[data-link="ms-fe"]').dispatchEvent(new Event('click'));
+      const first = document.querySelector('[data-packet]').innerText;
       document.querySelector('[data-source=predicted]').click();
       const shown = [...document.querySelectorAll('.way.shown')].map(one => one.dataset.source);
-      return [troubles, mark.getAttribute('role'), words, shown];
+      return [troubles, mark.getAttribute('role'), words, shown, first];
     """
-    troubles, role, words, shown = ask(tmp_path, story, script)
+    troubles, role, words, shown, first = ask(tmp_path, story, script)
+    assert first.startswith("TCP SYN: alice → fe")
     assert (troubles, role, shown) == ([], "button", ["predicted"])
     assert "TCP SYN-ACK" in words
     assert "Dropped by fw-inet, rule invalid" in words

@@ -108,6 +108,8 @@ class Ways {
       button.addEventListener("click", () => { this.pause(); this.go(this.step + Number(button.dataset.step)); });
     }
     this.scrub.addEventListener("input", () => { this.pause(); this.go(Number(this.scrub.value)); });
+    // By keyboard the replay and the timeline lead to the same packets.
+    for (const wire of this.picture.querySelectorAll(".wire")) wire.addEventListener("click", () => this.explainLink(wire.dataset.link));
     for (const mark of this.picture.querySelectorAll("[data-dropped-at]")) this.explain(mark);
     this.choose("observed");
   }
@@ -124,6 +126,12 @@ class Ways {
     const show = () => this.panel.showDrop(drop, mark);
     mark.addEventListener("click", show);
     mark.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); show(); } });
+  }
+
+  explainLink(link) {
+    const mine = this.data.legs[Number(this.leg.value)].packets;
+    const number = mine.find((one) => this.data.packets[one].way.some((seen) => this.data.links[seen[0]] === link));
+    if (number !== undefined) this.panel.show(number);
   }
 
   choose(source = this.source) {
