@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from testbed import catalogue, run
+from testbed import catalogue, cli_results, run
 from testbed.endpoints import overlaps
 from testbed.errors import TestbedError, UsageError
 from testbed.plan import destinations, destinations_text, diagnosis, diagnosis_text, make_plan
@@ -41,6 +41,7 @@ Changes = Annotated[
         "--change", help="A change: TOML file, 'links.x.up=false', '-firewalls.fw-er.rules.turn', or a scenario."
     ),
 ]
+FailOn = Annotated[Literal["targets"] | None, typer.Option(help="What else counts as a FAIL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Duration = Annotated[str, typer.Option(help="How long media flows in each call.")]
 _CHECK_DURATION_NS: Final = 15_000_000_000
@@ -160,7 +161,7 @@ def run_command(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     backend: Annotated[Literal["auto", "wire", "netem"], typer.Option(help="How links are shaped.")] = "auto",
     targets: Annotated[Path | None, typer.Option(help="Judge by these targets too (docs/figures.md).")] = None,
-    fail_on: Annotated[Literal["targets"] | None, typer.Option(help="What else counts as a FAIL.")] = None,
+    fail_on: FailOn = None,
     as_json: AsJson = False,
 ) -> None:
     """Build the network, place real calls, capture every link and judge.
@@ -217,9 +218,9 @@ def _print_outcome(outcome: run.RunOutcome) -> None:
 
 
 @app.command()
-def analyse(directory: Path, as_json: AsJson = False) -> None:
+def analyse(directory: Path, fail_on: FailOn = None, as_json: AsJson = False) -> None:
     """Judge a run again from its files alone: a run's directory, or one scenario's within it."""
-    outcome = run.rejudge(directory)
+    outcome = run.rejudge(directory, fail_on_targets=fail_on == "targets")
     if as_json:
         _print_json([one.as_json() for one in outcome.scenarios])
     elif (directory / "run.json").exists():
@@ -262,6 +263,10 @@ def doctor(as_json: AsJson = False) -> None:
             if finding.mend:
                 out.print(f"     mend: {finding.mend}", markup=False)
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 4)
+
+
+app.command()(cli_results.compare)
+app.command()(cli_results.export)
 
 
 def main() -> None:

@@ -332,17 +332,19 @@ def _point_latest_at(directory: Path) -> None:
     fresh.replace(latest)
 
 
-def rejudge(directory: Path) -> RunOutcome:
+def rejudge(directory: Path, *, fail_on_targets: bool = False) -> RunOutcome:
     """Judge a run, or one scenario's directory, again from its files alone, and write its report anew."""
     if (directory / "manifest.json").exists():
         verdict = write_judgement(directory)
-        return RunOutcome(directory, scenarios=[_outcome_again(directory, verdict, {})])
+        return RunOutcome(
+            directory, fail_on_targets=fail_on_targets, scenarios=[_outcome_again(directory, verdict, {})]
+        )
     run_file = directory / "run.json"
     try:
         run = json.loads(run_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{directory}: not a results directory: {error}") from None
-    outcome = RunOutcome(directory, interrupted=run["interrupted"])
+    outcome = RunOutcome(directory, interrupted=run["interrupted"], fail_on_targets=fail_on_targets)
     for entry in run["scenarios"]:
         place = directory / entry["directory"]
         outcome.scenarios.append(_outcome_again(place, write_judgement(place), entry))

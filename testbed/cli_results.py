@@ -1,0 +1,49 @@
+"""The commands that work on finished runs: export and compare. Each calls one function elsewhere and prints."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+out = Console(soft_wrap=True, highlight=False)
+
+
+def export(
+    directory: Path,
+    to: Annotated[Path, typer.Option(help="Folder that the tables go to.")],
+    form: Annotated[Literal["csv", "parquet"], typer.Option("--format", help="How they are written.")] = "csv",
+    table: Annotated[list[str] | None, typer.Option(help="Only this table; may be repeated.")] = None,
+) -> None:
+    """Write the tables of a run, or of one scenario of it, for other programs: packets, flows, media streams ..."""
+    from testbed.tables import read_run
+    from testbed.tables.export import export as write
+
+    for path in write(read_run(directory), to, tables=table or (), form=form):
+        out.print(str(path), markup=False)
+
+
+def compare(
+    before: Path,
+    after: Path,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Say only what changed; exit 1 if anything did.")
+    ] = False,
+    page: Annotated[Path | None, typer.Option(help="Write the comparison as a page.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Say what changed between two runs: verdicts, paths, and figures that differ by more than their spread."""
+    from testbed.comparison import compare_runs
+    from testbed.comparison.page import write_page
+    from testbed.comparison.text import comparison_lines
+
+    found = compare_runs(before, after)
+    if page is not None:
+        write_page(found, page)
+    if as_json:
+        sys.stdout.write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
+    else:
+        out.print("\n".join(comparison_lines(found, only_changes=baseline)), markup=False)
+    raise typer.Exit(1 if baseline and found.is_different else 0)

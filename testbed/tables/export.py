@@ -1,0 +1,29 @@
+"""Write a run's tables for other programs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from testbed.errors import UsageError
+from testbed.tables.tables import TABLES, RunTables
+
+Format = Literal["csv", "parquet"]
+
+
+def export(run: RunTables, folder: Path, *, tables: Sequence[str] = (), form: Format = "csv") -> list[Path]:
+    """Write *tables* (all, if none is named) into *folder*; return the files. Raise UsageError for an unknown table."""
+    for name in tables:
+        if name not in TABLES:
+            raise UsageError(f"--table: must be one of {', '.join(TABLES)}, not {name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in tables or TABLES:
+        table, path = getattr(run, name), folder / f"{name}.{form}"
+        beside = path.with_name(f".{path.name}.partial")
+        if form == "csv":
+            table.to_csv(beside, index=False)
+        else:
+            table.to_parquet(beside, index=False)
+        beside.replace(path)
+        written.append(path)
+    return written
