@@ -1,6 +1,6 @@
 """Works a spec out to a plan: everything that the emulation does and the analysis must know, as values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 
 from testbed.errors import SpecError
@@ -9,7 +9,7 @@ from testbed.plan.adjacency import Adjacency
 from testbed.plan.bgp import active_static_routes, connected_prefixes, converge, static_routes
 from testbed.plan.firewall import iptables_text
 from testbed.plan.jobs import Jobs
-from testbed.plan.model import End, LinkPlan, NodePlan, Phase, Plan, RouteFact
+from testbed.plan.model import End, LinkPlan, NodePlan, Phase, Plan, Route, RouteFact
 from testbed.plan.prediction import predict
 from testbed.plan.routing import bird_configurations
 from testbed.plan.settings import sysctls
@@ -73,14 +73,23 @@ def _phases(spec: Spec, plan: Plan) -> Iterator[Phase]:
         before = after
 
 
+def lasting_routes(node: NodePlan, switched: Set[str]) -> list[Route]:
+    """Return a node's static routes but those over links that are *switched* on or off, which come and go with them."""
+    over = {port.name: port.link for port in node.interfaces}
+    return [route for route in node.routes if over[route.interface] not in switched]
+
+
 def _obstacles(before: Plan, after: Plan) -> Iterator[str]:
     """Yield what a change needs that cannot be done to a running world."""
     nodes, links = {node.name: node for node in before.nodes}, {link.name: link for link in before.links}
     if nodes.keys() != {node.name for node in after.nodes} or links.keys() != {link.name for link in after.links}:
         yield "adds or removes nodes or links, which cannot be done during a call"
         return
+    switched = {name for name, link in links.items() if any(x.name == name and x.up != link.up for x in after.links)}
     for node in after.nodes:
-        if node.model_copy(update={"bird": None}) != nodes[node.name].model_copy(update={"bird": None}):
+        ignored = {"bird": None, "routes": ()}
+        is_as_before = node.model_copy(update=ignored) == nodes[node.name].model_copy(update=ignored)
+        if not is_as_before or lasting_routes(node, switched) != lasting_routes(nodes[node.name], switched):
             yield f"changes {node.name} beyond its BGP; during a call only BGP and links can change"
         if bool(node.bird) != bool(nodes[node.name].bird):
             yield f"makes or unmakes {node.name} a BGP speaker, which cannot be done during a call"

@@ -126,6 +126,7 @@ def _checks(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
     if any(each.leg.dies for each in legs):
         return [judge_accounting(run)]  # where a leg is meant to die its call fails: who hears whom is no question
     checks = [] if run.events is None else [judge_signed_in(run, run.events)]
+    checks += [judge_accounting(run)] if any(node.iptables is not None for node in run.plan.nodes) else []
     if scenario.relays or scenario.selected_pair or any(leg.flow == "media" for leg in scenario.legs):
         checks += [judge_relays(run, spoken), judge_pair(run, spoken)]
     if scenario.relay_transports:

@@ -138,6 +138,17 @@ def test_a_packet_that_nobody_counts_fails_the_accounting(tmp_path: Path) -> Non
     assert "4 packets came and did not leave, it dropped 3 by rules" in verdict["reason"]
 
 
+def test_a_run_in_which_nothing_is_to_die_is_held_to_account_too(tmp_path: Path) -> None:
+    wire = Wire()
+    signaling_by_er(wire)
+    whole = judged(wire, tmp_path / "whole", SIGNALING_ER, {"fw-inet": {}, "fw-er": {}})
+    assert whole["verdict"] == "PASS", whole["reason"]
+    wire.carry(("fe", "ms", "fw-er"), SERVER, (ER_POOL, 40011), b"", tcp=Tcp(7, 8, 0x10, 9))
+    verdict = judged(wire, tmp_path / "vanished", SIGNALING_ER, {"fw-inet": {}, "fw-er": {}})
+    assert verdict["verdict"] == "FAIL"
+    assert verdict["reason"].startswith("accounting: fw-er: 1 packets came and did not leave, it dropped 0 by rules")
+
+
 def test_later_fragments_of_a_dropped_packet_are_named_and_not_counted_twice(tmp_path: Path) -> None:
     wire = unanswered(Wire())
     wire.carry(BACK, (FE, 0), (ER_POOL, 0), b"the rest")
