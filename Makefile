@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WIRE := $(VENV)/.wire-built
 
-.PHONY: setup setup-test run test lint bench catalogue clean
+.PHONY: setup setup-test run test lint bench mutations catalogue clean
 
 setup: $(STAMP) $(WIRE)
 
@@ -36,6 +36,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# A hundred seeded mutations of the network, each probed with real packets and held against the prediction.
+mutations: setup-test
+	MUTATIONS=100 $(BIN)/python -m pytest --require-emulation tests/emulation/test_mutations.py
 
 bench: setup-test
 	$(BIN)/python -m benchmarks

@@ -97,6 +97,10 @@ class Leg(Table):
     to: str
     crosses: tuple[SegmentKind, ...]
     never: tuple[SegmentKind, ...] = ()
+    forward_only: tuple[SegmentKind, ...] = ()
+    "Kinds of `crosses` that only packets of `from` must cross: routes that are asymmetric, and work."
+    return_only: tuple[SegmentKind, ...] = ()
+    "Kinds of `crosses` that only packets of `to` must cross."
     dies: Death | None = None
     "How the leg must fail; then `crosses` and `never` hold where a remedy cures it."
 

@@ -187,6 +187,8 @@ class Firewall(Table):
     rules: dict[Name, FirewallRule] = {}
     "In order."
     nat: dict[Name, SourceNat] = {}
+    shares_state_with: NodeName | None = None
+    "Firewall that it keeps one connection table with (conntrackd) over the link between the two; each names the other."
 
 
 class Pool(Table):

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from testbed.emulation import capture, during, evidence, firewalls, links, readback, routing
+from testbed.emulation import capture, during, evidence, firewalls, links, readback, routing, sharing
 from testbed.emulation.child import Child
 from testbed.emulation.commands import read_last_line
 from testbed.emulation.evidence import Journal
@@ -56,6 +56,7 @@ class Rig:
         await self._start_routing()
         async with self._birds_held():
             await self._watch_traffic()
+        await self._share_state()
         self._versions = asyncio.create_task(evidence.read_versions())
 
     async def start_unwatched(self) -> None:
@@ -64,6 +65,7 @@ class Rig:
         self._journal.progress("readback")
         await readback.read_back(self.network)
         await self._start_links()
+        await self._share_state()
         await self._start_routing()
         await self.converge()
 
@@ -164,6 +166,10 @@ class Rig:
         for log in self._logs:
             self.watch(log.process.wait(), f"conntrack -E in {log.node}")
         await asyncio.gather(*(x.ready() for x in self._logs))
+
+    async def _share_state(self) -> None:
+        for each in await sharing.start_sharing(self.network):
+            self.watch(each.process.wait(), f"conntrackd in {each.node}", each.log)
 
     def _capture_point(self, link: LinkPlan) -> capture.CapturePoint:
         # In A's node: what the wire sends past the queueing disciplines is not seen in the switchboard.

@@ -107,10 +107,13 @@ class Convergence:
         finally:
             for news in self._news.values():
                 loop.remove_reader(news.fileno())
-                news.close()
-            for reader in self._readers.values():
-                reader.close()
+            self.close()
         return []
+
+    def close(self) -> None:
+        """Give the sockets back, as `wait` and `follow` do at their end."""
+        for socket_ in (*self._news.values(), *self._readers.values()):
+            socket_.close()
 
     @property
     def held(self) -> dict[tuple[str, str], str | None]:

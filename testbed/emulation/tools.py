@@ -16,6 +16,7 @@ _PACKAGES: Final = {
     "iptables-restore": "iptables",
     "iptables-save": "iptables",
     "conntrack": "conntrack",
+    "conntrackd": "conntrackd",
     "turnserver": "coturn",
     "mnexec": "mininet",
 }

@@ -12,6 +12,7 @@ from typing import Final
 from testbed.errors import SpecError
 from testbed.plan.bgp import BGP_PORT
 from testbed.plan.policy import DEFAULT_RULE, OWN_FILTERING, port_bounds
+from testbed.plan.shared_state import SYNC_PORT
 from testbed.topology import Firewall, FirewallRule, SourceNat, Topology
 
 NFLOG_GROUP: Final = 100
@@ -47,6 +48,9 @@ def _input(firewall: Firewall, *, is_speaker: bool) -> Iterator[str]:
         yield from _state("INPUT")
     if is_speaker:
         yield _rule("INPUT", "-p tcp", f"-m multiport --ports {BGP_PORT}", name="bgp", target="ACCEPT")
+    if (other := firewall.shares_state_with) is not None:
+        match = f"-i {other}", "-p udp", f"-m multiport --dports {SYNC_PORT}"
+        yield _rule("INPUT", *match, name="state-sync", target="ACCEPT")
     yield _rule("INPUT", "-p icmp", name="icmp", target="ACCEPT")
     yield from _drop("INPUT", name=DEFAULT_RULE)
 

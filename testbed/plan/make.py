@@ -13,6 +13,7 @@ from testbed.plan.model import End, LinkPlan, NodePlan, Phase, Plan, Route, Rout
 from testbed.plan.prediction import predict
 from testbed.plan.routing import bird_configurations
 from testbed.plan.settings import sysctls
+from testbed.plan.shared_state import conntrackd_text
 from testbed.plan.signaling import SIP_PORTS, endpoints
 from testbed.spec import Spec
 from testbed.topology import Topology, shape_of
@@ -120,6 +121,7 @@ def _nodes(topology: Topology, adjacency: Adjacency) -> Iterator[NodePlan]:
             ),
             bird=birds.get(name),
             iptables=None if firewall is None else iptables_text(topology, name),
+            conntrackd=conntrackd_text(topology, name),
         )
 
 

@@ -59,6 +59,8 @@ class NodePlan(Value):
     "BIRD configuration, whole."
     iptables: str | None = None
     "iptables-restore text, written as `iptables-save` prints it."
+    conntrackd: str | None = None
+    "conntrackd configuration, whole, of a firewall that shares its connection table."
 
 
 class End(Value):

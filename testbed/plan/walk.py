@@ -19,6 +19,8 @@ from testbed.topology import Firewall, Topology
 
 HOPS_LIMIT: Final = 64
 "Routed hops before a packet's TTL is used up."
+GOES_ROUND: Final = "the packet goes round until its TTL is used up"
+"Note on a walk that ends so."
 
 
 class Step(Enum):
@@ -110,7 +112,11 @@ class Simulator:
         self.fib = Fib(topology)
         self._topology = topology
         self._sysctls = sysctls
-        self._sessions: dict[str, list[Session]] = {name: [] for name in topology.firewalls}
+        self._sessions: dict[str, list[Session]] = {}
+        for name, firewall in topology.firewalls.items():  # two that share their state have one table
+            other = firewall.shares_state_with
+            hears = any(link.up and {*link.ends} == {name, other} for link in topology.links.values())
+            self._sessions[name] = self._sessions.get(other or "", []) if hears else []
         self._addresses: dict[str, set[IPv4Address]] = {}
         for link in topology.links.values():
             for node, address in link.addresses.items() if link.up else ():
@@ -124,7 +130,7 @@ class Simulator:
     def adopt(self, before: "Simulator") -> None:
         """Take over the connection tables of the same network before its routes changed."""
         for firewall, table in before._sessions.items():
-            self._sessions[firewall] = [replace(session) for session in table]
+            self._sessions[firewall][:] = [replace(session) for session in table]
 
     def owner(self, address: IPv4Address) -> str | None:
         """Return the node that has *address*, or None."""
@@ -143,7 +149,7 @@ class Simulator:
             ended = self._pass(at)
             if ended is not None:
                 return ended
-        return at.end("NO_ROUTE", note="the packet goes round until its TTL is used up")
+        return at.end("NO_ROUTE", note=GOES_ROUND)
 
     def _pass(self, at: _Traveller) -> Walk | None:
         """Take the packet through one node and over the link behind it; return the walk if it ends here."""

@@ -213,6 +213,22 @@ def _firewall_faults(topology: Topology, wiring: Wiring) -> Iterator[Fault]:
         if name in topology.nodes:
             yield from _zone_faults(name, firewall, wiring)
             yield from _rule_faults(name, firewall)
+            yield from _sharing_faults(name, firewall, topology, wiring)
+
+
+def _sharing_faults(name: str, firewall: Firewall, topology: Topology, wiring: Wiring) -> Iterator[Fault]:
+    key: Key = ("firewalls", name, "shares_state_with")
+    other = firewall.shares_state_with
+    if other is None:
+        return
+    yield from name_faults(key, [other], topology.firewalls, "firewall")
+    if other in topology.firewalls:
+        if topology.firewalls[other].shares_state_with != name:
+            yield Fault(key, f"{other} must name {name} too: set firewalls.{other}.shares_state_with")
+        if other not in wiring.cables.get(name, {}):
+            yield Fault(key, f"there is no link between {name} and {other}, over which they would tell each other")
+        if not firewall.stateful:
+            yield Fault(key, f"{name} keeps no state to share; it needs stateful = true")
 
 
 def _zone_faults(name: str, firewall: Firewall, wiring: Wiring) -> Iterator[Fault]:

@@ -134,6 +134,8 @@ def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology:
         if not leg.crosses:
             yield Fault((*key, "crosses"), "names no kind of segment, so nothing would be judged")
         yield from name_faults((*key, "crosses"), leg.crosses, kinds, "segment of kind")
+        for field in ("forward_only", "return_only"):
+            yield from name_faults((*key, field), getattr(leg, field), leg.crosses, "kind in `crosses`")
         for kind in sorted({*leg.crosses} & {*leg.never}):
             yield Fault((*key, "never"), f"{kind!r} stands in `crosses` too")
 

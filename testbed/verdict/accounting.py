@@ -4,9 +4,10 @@ from collections import Counter
 from typing import Any
 
 from testbed.analysis.packets import TCP, UDP
-from testbed.analysis.paths import Step
+from testbed.analysis.paths import Step, Walk
 from testbed.analysis.run import Run
 from testbed.analysis.tracking import counted_drops
+from testbed.plan.shared_state import SYNC_PORT
 from testbed.verdict.checks import Check
 
 _BGP_PORT = 179
@@ -44,7 +45,7 @@ def _account(run: Run, firewall: str) -> dict[str, Any]:
     told = run.firewalls.get(firewall, {})
     drops = [drop for drop in run.drops if drop.firewall == firewall]
     # Frames on the last hop: copies of one packet that overlap in time (a SYN-ACK sent again) are one walk.
-    ended = [walk.steps[-1] for walk in run.walks.walks if walk.nodes[-1] == firewall]
+    ended = [walk.steps[-1] for walk in run.walks.walks if walk.nodes[-1] == firewall and not _is_for_itself(walk)]
     # Walks are of UDP and TCP without BGP; what else was dropped is counted apart.
     followed = [d for d in drops if d.protocol in (TCP, UDP) and _BGP_PORT not in (d.source_port, d.destination_port)]
     return {
@@ -58,6 +59,11 @@ def _account(run: Run, firewall: str) -> dict[str, Any]:
         "conntrack_invalid": (told.get("stats") or {}).get("invalid", 0),
         "reverse_path_filter": told.get("reverse_path_filter_drops") or 0,
     }
+
+
+def _is_for_itself(walk: Walk) -> bool:
+    """Whether it is what firewalls that share their state tell each other."""
+    return (walk.steps[-1].flow.protocol, walk.steps[-1].flow.destination_port) == (UDP, SYNC_PORT)
 
 
 def _has_ports(step: Step) -> bool:

@@ -195,8 +195,11 @@ def _judge_crossings(run: Run, judgement: LegJudgement) -> None:
         if not arrived:
             continue
         crossed = {step.hop.segment_kind for part in arrived for step in part.steps}
+        others = leg.return_only if way == "forward" else leg.forward_only
         for kind in leg.crosses:
-            if kind in crossed:
+            if kind in crossed & {*others}:
+                judgement.faults.append(f"crossed {kind} ({way}), which only the other direction must")
+            if kind in crossed or kind in others:
                 continue
             unseen = [name for name in run.incomplete if run.network.links[name].segment_kind == kind]
             if unseen:

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from testbed.catalogue import list_scenarios
+from testbed.errors import SpecError
 from testbed.plan import make_plan
 from testbed.plan.exchange import Opening, exchange
 from testbed.plan.explain import MARK, explain_lines, first_difference
+from testbed.plan.firewall import iptables_text
 from testbed.plan.model import End, Job, LinkPlan, Plan
 from testbed.plan.policy import Protocol
 from testbed.plan.prediction import NEVER_SENT, UNKNOWN, predict
+from testbed.plan.shared_state import conntrackd_text
 from testbed.plan.walk import Packet, Simulator, Step, Walk
 from testbed.scenario import Change, Leg, Scenario
 from testbed.spec import Spec
@@ -505,3 +508,51 @@ def test_the_predicted_paths_of_the_first_table_cross_what_its_rows_say(path: Pa
         assert (predicted.forward_end, predicted.return_end) == ("DELIVERED", "DELIVERED"), predicted
         for links in (predicted.forward, predicted.return_):
             assert {kinds[name] for name in links} == set(leg.crosses), predicted
+
+
+def sharing(**tables: Any) -> Topology:
+    """Return two exits whose firewalls share their connection table over a link of their own."""
+    world = two_exits("fw-b", **tables).model_dump(mode="json", by_alias=True)
+    world["links"]["a-b"] = link("fw-a", "fw-b", "10.0.9")
+    world["firewalls"]["fw-a"]["shares_state_with"], world["firewalls"]["fw-b"]["shares_state_with"] = "fw-b", "fw-a"
+    return Topology.model_validate(world)
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_an_answer_by_the_other_firewall_passes_where_the_two_share_their_table(protocol: Protocol) -> None:
+    packet = Packet(protocol, CLIENT, 50000, SERVER, 5060)
+    for world, ends in ((two_exits("fw-b"), False), (sharing(), True)):
+        told = exchange(Opening("client", packet), Simulator(world, {}))
+        assert told.back is not None and told.back.is_delivered is ends
+
+
+def test_firewalls_share_nothing_over_a_link_that_is_down() -> None:
+    world = sharing().model_dump(mode="json", by_alias=True)
+    world["links"]["a-b"]["up"] = False
+    told = exchange(
+        Opening("client", Packet("tcp", CLIENT, 50000, SERVER, 5060)), Simulator(Topology.model_validate(world), {})
+    )
+    assert told.back is not None and not told.back.is_delivered
+
+
+def test_conntrackd_is_told_its_own_address_and_the_others_and_let_in() -> None:
+    text, rules = conntrackd_text(sharing(), "fw-a") or "", iptables_text(sharing(), "fw-b")
+    assert "IPv4_address 10.0.9.1" in text and "IPv4_Destination_Address 10.0.9.2" in text
+    assert "-A INPUT -i fw-a -p udp -m multiport --dports 3780" in rules
+    assert conntrackd_text(two_exits(), "fw-a") is None
+
+
+@pytest.mark.parametrize(
+    ("edits", "problem"),
+    [
+        ({"firewalls.fw-internet.shares_state_with": "fw-er"}, "fw-er must name fw-internet too"),
+        ({"firewalls.fw-internet.shares_state_with": "nobody"}, "no firewall 'nobody'"),
+        (
+            {"firewalls.fw-internet.shares_state_with": "fw-er", "firewalls.fw-er.shares_state_with": "fw-internet"},
+            "there is no link between",
+        ),
+    ],
+)
+def test_firewalls_that_cannot_share_are_told_so(edits: dict[str, Any], problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        read_spec(REPOSITORY / "scenarios/online/p2p-internal.toml", (Change(set=edits),))

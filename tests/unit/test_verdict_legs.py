@@ -376,3 +376,24 @@ def test_frames_flooded_by_a_switch_are_no_path(tmp_path: Path) -> None:
     wire = media()
     wire.frame("transit", "hotel-nat", ip_packet(HOME, RELAY, rtp(3)), mac_destination=bytes(6))
     assert judged(wire, tmp_path, MEDIA_ER)["verdict"] == "PASS"
+
+
+def back_by_internet(wire: Wire, sequence: int) -> None:
+    """Let alice's media go by ExpressRoute, and edge1's come back by the Internet, as one shared table lets it."""
+    inner, outer = HOME, POOL
+    wire.carry(BY_ER, inner, RELAY, channel_data(rtp(sequence)), nat={"fw-er": (outer, RELAY)})
+    back = channel_data(rtp(sequence, ssrc=0xED6E))
+    wire.carry(BY_INTERNET[::-1], RELAY, outer, back, nat={"fw-inet": (RELAY, inner)})
+
+
+def test_a_leg_may_cross_a_kind_in_one_direction_only(tmp_path: Path) -> None:
+    wire = Wire()
+    for sequence in range(5):
+        back_by_internet(wire, sequence)
+    both = leg("media", "alice", "online-edge", "customer expressroute internet microsoft")
+    told = {"one": {"forward_only": ("expressroute",), "return_only": ("internet",)}, "both": {}, "turned": {
+        "forward_only": ("internet",), "return_only": ("expressroute",)}}  # fmt: skip
+    verdicts = {name: judged(wire, tmp_path / name, both.model_copy(update=keys)) for name, keys in told.items()}
+    assert verdicts["one"]["verdict"] == "PASS", verdicts["one"]["reason"]
+    assert "no packet crossed internet (forward)" in verdicts["both"]["reason"]
+    assert "crossed expressroute (forward), which only the other direction must" in verdicts["turned"]["reason"]

@@ -201,3 +201,14 @@ def test_a_frame_that_left_early_counts_as_on_time() -> None:
     histogram = LatenessHistogram()
     histogram.add(-5)
     assert histogram.summary() == {"p50": 0, "p99": 0, "max": 0}
+
+
+def test_a_link_with_a_new_shape_treats_what_comes_by_it_and_goes_on_counting() -> None:
+    link = direction(delay="5ms")
+    assert outcome(link, 2) == [(5 * MS,), (15 * MS,)]
+    link.reshape(LinkShape.model_validate({"loss": "100%"}))
+    assert outcome(link, 3) == [(), (), ()]
+    link.reshape(LinkShape.model_validate({"delay": "1ms", "burst_loss": {"enter": 1.0, "leave": 0.0, "loss": 1.0}}))
+    assert link.admit(1000 * MS, 100) == (1001 * MS,)  # a chain begins in its good state
+    assert link.admit(1010 * MS, 100) == ()
+    assert (link.received, link.lost) == (7, 4)
