@@ -10,18 +10,16 @@ the pool sends out through this Edge.
 import asyncio
 import contextlib
 import secrets
-import shutil
 import sqlite3
 import struct
-import subprocess
 import tempfile
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sipmessage import Request
 
+from agents.child import ChildFailure, ChildProgram, serve_until_told
 from agents.front_end import Say, StaticRoute
 from agents.pace import LoopLag
 from agents.sip.hop import Hop, Listen
@@ -31,6 +29,7 @@ from agents.sip.stack import ServerTransaction, Stack
 from agents.sip.tls import Credentials
 from agents.sip.transaction import Timing
 from agents.sip.transport import Flow, Network, SocketNetwork
+from agents.stock import stop_command
 
 READY_LIMIT_S = 15.0
 SCHEMA = Path("/usr/share/coturn/schema.sql")
@@ -39,10 +38,6 @@ DATABASE = "turndb"
 _PROBE_INTERVAL_S = 0.1
 _MAGIC_COOKIE = 0x2112A442
 _BINDING_REQUEST, _BINDING_SUCCESS = 0x0001, 0x0101
-
-
-class EdgeFailure(Exception):
-    """The Edge cannot serve; the message is one line."""
 
 
 def turnserver_configuration(job: Mapping[str, Any], directory: Path) -> str:
@@ -89,7 +84,7 @@ def _listening_addresses(job: Mapping[str, Any]) -> list[str]:
 
 
 def make_database(path: Path) -> None:
-    """Make coturn's database with its tables. Raises EdgeFailure if coturn's package is not whole.
+    """Make coturn's database with its tables. Raises ChildFailure if coturn's package is not whole.
 
     Left to itself each thread of coturn makes them on its first query, and a query meanwhile finds the database locked:
     then coturn refuses right credentials with 401, although they need no database (seen with 4.6.1: 2 of 100 clients).
@@ -98,7 +93,7 @@ def make_database(path: Path) -> None:
         with contextlib.closing(sqlite3.connect(path)) as database:
             database.executescript("PRAGMA journal_mode=WAL;" + SCHEMA.read_text())
     except (OSError, sqlite3.Error) as problem:
-        raise EdgeFailure(f"cannot make coturn's database from {SCHEMA} (Debian package coturn): {problem}") from None
+        raise ChildFailure(f"cannot make coturn's database from {SCHEMA} (Debian package coturn): {problem}") from None
 
 
 class TurnServer:
@@ -109,60 +104,25 @@ class TurnServer:
         self._directory = tempfile.TemporaryDirectory(prefix="edge-")
         self._configuration = turnserver_configuration(job, Path(self._directory.name))
         self._endpoints = [(address, int(job.get("udp_port", 3478))) for address in _listening_addresses(job)]
-        self._process: asyncio.subprocess.Process | None = None
-        self._last_lines: deque[str] = deque(maxlen=5)
+        self.child = ChildProgram("turnserver", "coturn")
 
     async def start(self, *, limit_s: float = READY_LIMIT_S) -> None:
-        """Start it; return when it answers STUN at each address. Raises EdgeFailure, also after *limit_s*."""
-        program = shutil.which("turnserver")
-        if program is None:
-            raise EdgeFailure("turnserver is not installed (Debian package coturn)")
-        make_database(Path(self._directory.name) / DATABASE)
-        path = Path(self._directory.name) / "turnserver.conf"
+        """Start it; return when it answers STUN at each address. Raises ChildFailure, also after *limit_s*."""
+        directory = Path(self._directory.name)
+        make_database(directory / DATABASE)
+        path = directory / "turnserver.conf"
         path.write_text(self._configuration)
-        self._process = await asyncio.create_subprocess_exec(
-            program, "-c", str(path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            cwd=self._directory.name,
-        )  # fmt: skip
-        self._log = asyncio.create_task(self._follow_log(self._process))
-        died = asyncio.create_task(self.died())
-        answers = asyncio.create_task(self._all_answer())
-        try:
-            await asyncio.wait({died, answers}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-            if died.done():
-                raise EdgeFailure(died.result())
-            if not answers.done():
-                log = " | ".join(self._last_lines)
-                raise EdgeFailure(f"turnserver answers no STUN within {limit_s:g} s: {log}")
-            answers.result()
-        finally:
-            for task in (died, answers):
-                task.cancel()
+        await self.child.start(
+            ["-c", str(path)], directory=directory, serves=self._all_answer(), what="answers to STUN", limit_s=limit_s
+        )
 
     async def _all_answer(self) -> None:
         await asyncio.gather(*(stun_answers(*endpoint) for endpoint in self._endpoints))
 
-    async def died(self) -> str:
-        """Wait until the child ends, which it should not; return what to say about it."""
-        assert self._process is not None
-        await self._process.wait()
-        await self._log
-        return f"turnserver ended with status {self._process.returncode}: {' | '.join(self._last_lines)}"
-
     async def stop(self) -> None:
         """End the child and remove its files."""
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-        if self._process is not None:
-            await self._log
+        await self.child.stop()
         self._directory.cleanup()
-
-    async def _follow_log(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        async for line in process.stdout:
-            self._last_lines.append(line.decode(errors="replace").strip())
 
 
 class _Probe(asyncio.DatagramProtocol):
@@ -239,7 +199,7 @@ class AccessEdge:
 
 
 async def main(job: Mapping[str, Any], commands: AsyncIterator[dict[str, Any]], say: Say) -> None:
-    """Serve until told to stop. Raises EdgeFailure (coturn died), TransportFailure, ValueError for a wrong job."""
+    """Serve until told to stop. Raises ChildFailure (coturn died), TransportFailure, ValueError for a wrong job."""
     turn_server = TurnServer(job)
     access_edge = AccessEdge(job) if job.get("access_edge") else None
     try:
@@ -248,28 +208,9 @@ async def main(job: Mapping[str, Any], commands: AsyncIterator[dict[str, Any]], 
             await access_edge.start()
         lag = LoopLag()
         say({"type": "ready"})
-        await _serve(turn_server, commands)
+        await serve_until_told(turn_server.child, stop_command(commands))
     finally:
         if access_edge is not None:
             await access_edge.stop()
         await turn_server.stop()
     say({"type": "result", "loop_lag_ns": lag.stop()})
-
-
-async def _serve(turn_server: TurnServer, commands: AsyncIterator[dict[str, Any]]) -> None:
-    stopped = asyncio.create_task(_stop_command(commands))
-    died = asyncio.create_task(turn_server.died())
-    try:
-        await asyncio.wait({stopped, died}, return_when=asyncio.FIRST_COMPLETED)
-        if died.done():
-            raise EdgeFailure(died.result())
-        stopped.result()
-    finally:
-        for task in (stopped, died):
-            task.cancel()
-
-
-async def _stop_command(commands: AsyncIterator[dict[str, Any]]) -> None:
-    async for command in commands:
-        if command.get("do") == "stop":
-            return

@@ -7,7 +7,7 @@ from pydantic import Field
 from testbed.topology import MediaKind, Name, NodeName, SegmentKind, Table
 from testbed.units import Duration
 
-FlowKind = Literal["signaling", "media"]
+FlowKind = Literal["signaling", "media", "dns", "crl", "portal", "telemetry", "cdn"]
 TurnTransport = Literal["udp", "tcp", "tls"]
 "Between a client and its relay: UDP on port 3478, TCP or TLS on port 443."
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]

@@ -1,4 +1,4 @@
-"""What a topology file may say: nodes, links, routing, firewalls and pools, keyed by name.
+"""What a topology file may say: nodes, links, routing, firewalls, pools and services, keyed by name.
 
 Every thing has a name and sits in a table under it, so that a change can point at it ("links.msee1-er-pe1.up").
 Cross-references (does that node exist?) are checked here; what follows from them is worked out by `testbed.plan`.
@@ -219,6 +219,23 @@ class MediaClass(Table):
     "Differentiated services code point that clients and servers set (RFC 2474)."
 
 
+class Service(Table):
+    """A server program of someone else's (dnsmasq, nginx) at a node. A leg names it by its name.
+
+    It is started where a party of the scenario, or another service, needs it, or a leg names it.
+    """
+
+    kind: Literal["resolver", "name-server"]
+    """resolver: answers its organisation's own names, and asks another for the rest;
+    name-server: has the names that everybody may see, and answers clients too."""
+    node: NodeName
+    title: str = ""
+    clients: tuple[Name, ...] = ()
+    "Organisations whose users' machines ask it for names."
+    forward: Name | None = None
+    "Service that a resolver asks for what it does not know."
+
+
 class Topology(Table):
     """An assembly of segments, whole."""
 
@@ -232,6 +249,7 @@ class Topology(Table):
     announcements: dict[Name, Announcement] = {}
     firewalls: dict[NodeName, Firewall] = {}
     pools: dict[Name, Pool] = {}
+    services: dict[Name, Service] = {}
     endpoints: tuple[Endpoint, ...] = ()
     """Content of the file of Microsoft's endpoints that `endpoints` names, relative to the topology's: which
     destinations may be reached over ExpressRoute."""

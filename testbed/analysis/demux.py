@@ -47,6 +47,7 @@ class Kind(IntEnum):
     TCP = 9
     TURN_INDICATION = 10
     CHANNEL_DATA = 11
+    DNS = 12
 
 
 class Encapsulation(IntEnum):

@@ -4,15 +4,28 @@ A leg is one application-layer hop, so a media packet's walk from Alice over an 
 should have come by the other end and did not (they went elsewhere, or died on the way) belong to the leg too.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from testbed.analysis.network import Network
 from testbed.analysis.packets import Kind
 from testbed.analysis.paths import Step, Walk
-from testbed.scenario import Leg
+from testbed.scenario import FlowKind, Leg
 
-MEDIA = frozenset({Kind.RTP, Kind.RTCP})
+MEDIA: Final = frozenset({Kind.RTP, Kind.RTCP})
+WEB: Final = frozenset({Kind.TCP, Kind.CHANNEL_DATA, Kind.STUN, Kind.TURN_INDICATION})
+"What HTTP may be taken for: TCP, and now and then its first bytes look like another protocol's."
+KINDS: Final[Mapping[FlowKind, frozenset[Kind]]] = {
+    "signaling": frozenset({Kind.SIP}),
+    "media": MEDIA,
+    "dns": frozenset({Kind.DNS}),
+    "crl": WEB,
+    "portal": WEB,
+    "telemetry": WEB,
+    "cdn": WEB,
+}
+"What the packets of a flow are; whose they are the leg's ends tell."
 
 
 @dataclass(frozen=True, slots=True)

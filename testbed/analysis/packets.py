@@ -33,6 +33,7 @@ UDP: Final = 17
 ICMP: Final = 1
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 _BGP_PORT: Final = 179
+_DNS_PORT: Final = 53
 _WRAPPED: Final = np.array([Kind.OTHER, Kind.CHANNEL_DATA, Kind.TURN_INDICATION], np.uint8)
 "By encapsulation: what a frame is if what is inside is nothing known."
 _STRAY_BYTES: Final = 4
@@ -304,6 +305,7 @@ def _kind_by_port(ip: dict[str, Any], places: _SipPlaces, is_arp: Bools) -> NDAr
     kind[protocol == ICMP] = Kind.ICMP
     kind[is_tcp] = Kind.TCP
     kind[is_tcp & ((source == _BGP_PORT) | (destination == _BGP_PORT))] = Kind.BGP
+    kind[(is_tcp | is_udp) & ((source == _DNS_PORT) | (destination == _DNS_PORT))] = Kind.DNS
     message = is_tcp | (is_udp & (ip["payload_length"] > _STRAY_BYTES))
     sip = places.is_port[source] | places.is_port[destination]
     for endpoint in places.endpoints if is_tcp.any() else ():

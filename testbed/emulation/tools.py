@@ -19,6 +19,8 @@ _PACKAGES: Final = {
     "conntrackd": "conntrackd",
     "turnserver": "coturn",
     "mnexec": "mininet",
+    "dnsmasq": "dnsmasq-base",
+    "nginx": "nginx-light",
 }
 "Program to the Debian package that brings it."
 _PROC_SYS: Final = Path("/proc/sys")

@@ -147,7 +147,7 @@ class Cast:
 
     def is_inside(self, node: str, pool: str) -> bool:
         """Whether *node* belongs to the organisation that runs the pool."""
-        return self._organisation(node) == self._organisation(self.front_end(pool))
+        return self.organisation(node) == self.organisation(self.front_end(pool))
 
     def is_running(self, node: str) -> bool:
         """Whether the node's programs are started."""
@@ -161,7 +161,8 @@ class Cast:
         """Return a secret that follows from the seed and its label alone, so that a run can be repeated."""
         return hashlib.sha256(f"{self._seed}/{label}".encode()).hexdigest()[:32]
 
-    def _organisation(self, node: str) -> str:
+    def organisation(self, node: str) -> str:
+        """Return the organisation that runs *node*."""
         return self.topology.segments[self.topology.nodes[node].segment].organisation
 
     def _turns(self, pool: str) -> dict[str, int]:

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from testbed.plan import stock
 from testbed.plan.addresses import inner_address, own_address
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.cast import Cast, Server
 from testbed.plan.model import CallPlan, Job
+from testbed.plan.names import Names
 from testbed.plan.signaling import PLAIN, SIP_PORT, Signaling
 from testbed.scenario import Party
 from testbed.spec import Spec
@@ -29,6 +31,7 @@ class Jobs:
         self._scenario, self._topology, self._adjacency = spec.scenario, spec.topology, adjacency
         self._signaling = Signaling(self._cast, adjacency)
         self._trunks = tuple(self._cast.trunks())
+        self.name_servers = Names(self._cast, adjacency).servers()
         calls = enumerate(spec.scenario.calls)
         hosts = (self._cast.host(index) for index, call in calls if call.kind == "conference")
         self._conferences = tuple(dict.fromkeys(hosts))
@@ -37,7 +40,11 @@ class Jobs:
 
     def jobs(self) -> tuple[Job, ...]:
         """Return every job: servers first, in the order in which they depend on each other; none on a stopped node."""
-        every = (*self._servers(), *(self._party(name, party) for name, party in self._scenario.parties.items()))
+        every = (
+            *self._name_servers(),
+            *self._servers(),
+            *(self._party(name, party) for name, party in self._scenario.parties.items()),
+        )
         return tuple(job for job in every if self._cast.is_running(job.node))
 
     def calls(self) -> tuple[CallPlan, ...]:
@@ -48,6 +55,12 @@ class Jobs:
 
     def _is_played(self, plan: CallPlan) -> bool:
         return self._cast.is_running(self._scenario.parties[plan.party].node)
+
+    def _name_servers(self) -> Iterator[Job]:
+        addresses = {server.name: server.address for server in self.name_servers}
+        for server in self.name_servers:
+            forward_to = addresses[server.forward] if server.forward else None
+            yield self._job(server.node, "stock", stock.dnsmasq(server, forward_to=forward_to), name=server.name)
 
     def _servers(self) -> Iterator[Job]:
         for pool in self._cast.pools():
@@ -60,10 +73,11 @@ class Jobs:
         for server, phone in dict.fromkeys((trunk.server, trunk.phone) for trunk in self._trunks):
             yield self._job(server.node, "mediation", self._mediation(server, self._scenario.parties[phone].node))
 
-    def _job(self, node: str, program: str, arguments: dict[str, Any]) -> Job:
+    def _job(self, node: str, program: str, arguments: dict[str, Any], *, name: str = "") -> Job:
+        """Return the job of a server, called like its node if it has no *name* of its own."""
         address = str(own_address(self._topology, self._adjacency, node))
-        document = {"name": node, "node": node, "address": address, **arguments}
-        return Job(name=node, node=node, program=program, arguments=document, stage="service")
+        document = {"name": name or node, "node": node, "address": address, **arguments}
+        return Job(name=name or node, node=node, program=program, arguments=document, stage="service")
 
     def _edge(self, pool: str, node: str) -> dict[str, Any]:
         return {

@@ -15,10 +15,18 @@ from testbed.plan.model import Job, Plan
 from testbed.plan.policy import Protocol
 from testbed.plan.relays import TURN_PORT, RelayedPair, Relays, Target
 from testbed.plan.walk import Packet, Simulator
-from testbed.scenario import Leg, Scenario
+from testbed.scenario import FlowKind, Leg, Scenario
 from testbed.topology import Topology
 
 SIP_PORT: Final = 5060
+_ASKED: Final[dict[FlowKind, tuple[Protocol, int]]] = {
+    "dns": ("udp", 53),
+    "crl": ("tcp", 80),
+    "portal": ("tcp", 80),
+    "telemetry": ("tcp", 80),
+    "cdn": ("tcp", 80),
+}
+"What a server of each kind of flow is asked by; signaling and media are not asked for at one port."
 EPHEMERAL_PORT: Final = 49152
 "First port of Linux's usual range for clients that are given none."
 
@@ -60,7 +68,9 @@ class LegFlows:
 
     def of(self, leg: Leg) -> tuple[LegFlow, ...]:
         """Return the flows that may stand for *leg*, the most likely first; raise CannotTell."""
-        return (self._signaling(leg),) if leg.flow == "signaling" else self._media(leg)
+        if leg.flow == "media":
+            return self._media(leg)
+        return (self._signaling(leg) if leg.flow == "signaling" else self._request(leg),)
 
     def nodes(self, name: str) -> tuple[str, ...]:
         """Return the nodes that a leg's `from` or `to` means; raise CannotTell."""
@@ -83,6 +93,13 @@ class LegFlows:
             self._address(self.nodes(server)[0], seen_from=self.nodes(opener)[0]), SIP_PORT, "tcp"
         )
         return self._towards(self.nodes(opener)[0], self.nodes(server), fallback, backwards, f"{opener}'s server")
+
+    def _request(self, leg: Leg) -> LegFlow:
+        """Return the flow of a leg whose `from` asks a server: for names, or for what a web server has."""
+        opener, server = self.nodes(leg.from_)[0], self.nodes(leg.to)[0]
+        protocol, port = _ASKED[leg.flow]
+        target = Target(self._address(server, seen_from=opener), port, protocol)
+        return LegFlow(self._opening(opener, target, source_port=self._first_local_port(opener)))
 
     def _media(self, leg: Leg) -> tuple[LegFlow, ...]:
         for opener, edge, backwards in ((leg.from_, leg.to, False), (leg.to, leg.from_, True)):

@@ -45,6 +45,7 @@ def make_plan(spec: Spec, *, duration_ns: int, seed: int) -> Plan:
         predicted=(),
         duration_ns=max(duration_ns, scenario.lasts),
         setup_limit_ns=scenario.setup_limit,
+        name_servers=jobs.name_servers,
     )
     return plan.model_copy(update={"predicted": predict(spec, plan), "phases": tuple(_phases(spec, plan))})
 
@@ -159,4 +160,5 @@ def _facts(topology: Topology, adjacency: Adjacency) -> Iterator[RouteFact]:
 def _roles(spec: Spec) -> dict[str, tuple[str, ...]]:
     pools = spec.topology.pools.items()
     roles = {f"{name}-{role}": nodes for name, pool in pools for role, nodes in pool.roles.items()}
+    roles |= {name: (service.node,) for name, service in spec.topology.services.items()}
     return roles | {name: (party.node,) for name, party in spec.scenario.parties.items()}

@@ -112,6 +112,33 @@ class Job(Value):
     "Services are ready before parties start."
 
 
+class DnsRecord(Value):
+    """One record of the DNS: an A record, or an SRV record of priority 0 and weight 0 (RFC 2782)."""
+
+    name: str
+    kind: Literal["A", "SRV"]
+    target: str
+    "Address, or host name."
+    port: int | None = None
+    "Of an SRV record."
+
+
+class NameServer(Value):
+    """What one name server knows, and whom it asks for the rest."""
+
+    name: str
+    "Of the service, in the topology."
+    node: str
+    address: str
+    clients: tuple[str, ...]
+    "Organisations whose machines ask it."
+    forward: str | None
+    "Name server that it asks for what is in none of its zones."
+    zones: tuple[str, ...]
+    "Domains for which its records are all there is."
+    records: tuple[DnsRecord, ...]
+
+
 class CallPlan(Value):
     """What the conductor tells a party to do once all are ready."""
 
@@ -197,6 +224,7 @@ class Plan(Value):
     setup_limit_ns: int
     phases: tuple[Phase, ...] = ()
     "Changes while the calls are up, in order."
+    name_servers: tuple[NameServer, ...] = ()
 
     def predictions(self, flow: str, from_: str, to: str) -> tuple[PredictedPath, ...]:
         """Return the paths that a leg may take, the most likely first, each once."""

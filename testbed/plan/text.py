@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from testbed.plan.model import LinkPlan, NodePlan, Plan
+from testbed.plan.model import LinkPlan, NameServer, NodePlan, Plan
 from testbed.topology import LinkShape
 from testbed.units import format_duration, format_rate, format_ratio
 
@@ -18,6 +18,8 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += [f"  {fact.node}: {fact.prefix} via {fact.via or 'nothing'}" for fact in plan.converged]
     lines += ["", "programs"]
     lines += [f"  {job.name} on {job.node}: {job.program}" for job in plan.jobs]
+    for server in plan.name_servers:
+        lines += ["", *_name_server_lines(server)]
     lines += ["", "calls"]
     lines += [f"  {call.party} calls {call.target} ({', '.join(call.media)})" for call in plan.calls]
     return lines
@@ -37,6 +39,14 @@ def _node_lines(node: NodePlan) -> Iterator[str]:
         if text is not None:
             yield f"  {title}:"
             yield from (f"    {line}".rstrip() for line in text.splitlines())
+
+
+def _name_server_lines(server: NameServer) -> Iterator[str]:
+    rest = f"asks {server.forward} for the rest" if server.forward else "knows nothing else"
+    yield f"names that {server.name} on {server.node} ({server.address}) answers; it {rest}"
+    for record in server.records:
+        port = f" port {record.port}" if record.port is not None else ""
+        yield f"  {record.name} {record.kind} {record.target}{port}"
 
 
 def _link_line(link: LinkPlan) -> str:

@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
@@ -85,6 +85,14 @@ def suggest(wrong: str, allowed: Iterable[str], *, what: str = "allowed") -> str
     hint = f"did you mean {near[0]!r}? " if near else ""
     shown = names if len(names) <= 20 else [*difflib.get_close_matches(wrong, names, n=8, cutoff=0.0), "..."]
     return f"{hint}{what}: {', '.join(shown) or 'none'}"
+
+
+def name_faults(key: Key, names: Iterable[str], allowed: Iterable[str], what: str) -> Iterator[Fault]:
+    """Yield a fault for each of *names* that is none of *allowed*; *what* is the kind of thing a name should be."""
+    known = list(allowed)
+    for name in names:
+        if name not in known:
+            yield Fault(key, f"no {what} {name!r}; {suggest(name, known, what='there are')}")
 
 
 def raise_faults(faults: Sequence[Fault], sources: Sources) -> None:

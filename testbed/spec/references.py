@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from testbed.plan.policy import OWN_FILTERING
 from testbed.spec.endpoints import endpoint_faults
-from testbed.spec.faults import Fault, Key, one_of, suggest
+from testbed.spec.faults import Fault, Key, name_faults, one_of
+from testbed.spec.service_references import service_faults
 from testbed.spec.wiring import Port, Wiring
 from testbed.topology import Firewall, Link, SourceNat, Topology
 
@@ -47,14 +48,7 @@ def topology_faults(topology: Topology) -> Iterator[Fault]:
     for kind, table in topology.media.items():
         for field in ("client_ports", "server_ports"):
             yield from port_faults(("media", kind, field), [getattr(table, field)])
-
-
-def name_faults(key: Key, names: Iterable[str], allowed: Iterable[str], what: str) -> Iterator[Fault]:
-    """Yield a fault for each of *names* that is none of *allowed*; *what* is the kind of thing a name should be."""
-    known = list(allowed)
-    for name in names:
-        if name not in known:
-            yield Fault(key, f"no {what} {name!r}; {suggest(name, known, what='there are')}")
+    yield from service_faults(topology)
 
 
 def port_faults(key: Key, ranges: Iterable[str]) -> Iterator[Fault]:

@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterator
 
 from testbed.scenario import Call, Leg, Party, Scenario
-from testbed.spec.faults import Fault, Key, suggest
-from testbed.spec.references import name_faults
+from testbed.spec.faults import Fault, Key, name_faults, suggest
 from testbed.topology import Topology
 
 CANDIDATE_TYPES = ("host", "srflx", "prflx", "relay")
@@ -16,6 +15,11 @@ _SIP_URI = re.compile(r"sip:[^@\s;]+@([A-Za-z0-9.-]+)")
 def roles_of(topology: Topology) -> dict[str, tuple[str, ...]]:
     """Return each role a leg may name, as <pool>-<role>, and its nodes."""
     return {f"{pool}-{role}": nodes for pool, table in topology.pools.items() for role, nodes in table.roles.items()}
+
+
+def servers_of(topology: Topology) -> dict[str, tuple[str, ...]]:
+    """Return each name of servers that a leg may use: roles and services, with their nodes."""
+    return roles_of(topology) | {name: (service.node,) for name, service in topology.services.items()}
 
 
 def scenario_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
@@ -56,10 +60,10 @@ def _party_faults(name: str, party: Party, topology: Topology) -> Iterator[Fault
 
 def _name_taken(name: str, party: Party, topology: Topology) -> Iterator[Fault]:
     """A leg's `from` and `to` must mean one thing, and programs are named after their party or their server."""
-    roles = roles_of(topology)
+    roles = servers_of(topology)
     servers = {node for nodes in roles.values() for node in nodes}
     if name in roles:
-        yield Fault(("parties", name), "is the name of a role too; choose another")
+        yield Fault(("parties", name), "is the name of a role too, or of a service; choose another")
     if name in servers and party.node != name:
         yield Fault(("parties", name), "is the name of a server too; choose another")
 
@@ -120,7 +124,7 @@ def _during_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
 
 
 def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology: Topology) -> Iterator[Fault]:
-    roles = roles_of(topology)
+    roles = servers_of(topology)
     switches = {node for node, table in topology.nodes.items() if table.kind == "switch"}
     named = {*scenario.parties, *roles, *topology.nodes} - (switches - {*scenario.parties})
     kinds = {segment.kind for segment in topology.segments.values()}

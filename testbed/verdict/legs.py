@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from testbed.analysis.legs import MEDIA, LegTraffic, find_traffic
-from testbed.analysis.packets import Kind
+from testbed.analysis.legs import KINDS, LegTraffic, find_traffic
 from testbed.analysis.run import Run
 from testbed.scenario import Disposition, Leg, Verdict
 from testbed.verdict.causes import Cause, drops_of, explain_end, explain_loss, explain_silence
@@ -58,9 +57,8 @@ class LegJudgement:
 
 
 def leg_traffic(run: Run, leg: Leg) -> LegTraffic:
-    """Return the traffic of *leg*: SIP for signaling, RTP and RTCP for media."""
-    kinds = frozenset({Kind.SIP}) if leg.flow == "signaling" else MEDIA
-    walks = [walk for walk in run.walks.walks if walk.kind in kinds]
+    """Return the traffic of *leg*: the packets of its kind of flow between its ends."""
+    walks = [walk for walk in run.walks.walks if walk.kind in KINDS[leg.flow]]
     roles = run.network.plan.roles
     others = {
         node

@@ -14,6 +14,7 @@ import pytest
 from aioice import stun, turn
 
 from agents import edge
+from agents.child import ChildFailure
 from agents.sip.relay import Relay, make_credentials
 
 pytestmark = [
@@ -119,7 +120,7 @@ def test_the_death_of_coturn_ends_the_edge_with_its_last_words() -> None:
         running = RunningEdge(JOB)
         assert (await running.line())["type"] == "ready"
         os.kill(only_child(), signal.SIGKILL)
-        with pytest.raises(edge.EdgeFailure, match="turnserver ended with status -9: "):
+        with pytest.raises(ChildFailure, match="turnserver ended with status -9: "):
             await running.line()
 
     asyncio.run(scenario())
@@ -130,7 +131,7 @@ def test_a_coturn_whose_port_is_taken_never_counts_as_ready() -> None:
         with socket.socket(type=socket.SOCK_DGRAM) as taken:
             taken.bind((INTERNAL, UDP_PORT))
             server = edge.TurnServer(JOB)
-            with pytest.raises(edge.EdgeFailure, match="turnserver"):
+            with pytest.raises(ChildFailure, match="turnserver"):
                 await server.start(limit_s=2.0)
             await server.stop()
 

@@ -59,7 +59,7 @@ SCHEMA_FAULTS = [
         "no bit set beyond its length",
     ),
     ('table = "online"', 'table = "onlin"', "call.toml: table", "must be 'online', 'hybrid'"),
-    ('flow = "media"', 'flow = "medium"', "call.toml: legs.1.flow", "must be 'signaling' or 'media', not 'medium'"),
+    ('flow = "media"', 'flow = "medium"', "call.toml: legs.1.flow", "or 'cdn', not 'medium'"),
     ('callee = "ben"', 'calee = "ben"', "call.toml: calls.0.calee", "did you mean 'callee'?"),
     ('title = "Ann calls Ben"', "", "call.toml: title", "missing"),
     (
@@ -94,7 +94,44 @@ SCHEMA_FAULTS = [
     ('topology = "tiny"', 'topology = "tny"', "call.toml: topology", "no topology 'tny'; did you mean 'tiny'?"),
 ]
 
+SERVICES = """
+[services.names]
+kind = "name-server"
+node = "ann"
+clients = ["contoso"]
+
+[services.inside]
+kind = "resolver"
+node = "ben"
+forward = "names"
+
+"""
+
+
+def services(old: str, new: str) -> str:
+    """Return the name servers of the samples, with one thing wrong."""
+    assert old in SERVICES
+    return SERVICES.replace(old, new, 1)
+
+
+SERVICE_FAULTS = [
+    ("[segment.office]", services(*edit) + "[segment.office]", f"office.toml: services.{where}", problem)
+    for edit, where, problem in (
+        (('node = "ann"', 'node = "anna"'), "names.node", "no host 'anna'; did you mean 'ann'?"),
+        (('node = "ann"', 'node = "r1"'), "names.node", "no host 'r1'"),
+        (("services.names", "services.fe"), "fe", "is the name of another node"),
+        (("services.names", "services.online-edge"), "online-edge", "is the name of a role too"),
+        (('["contoso"]', '["contosso"]'), "names.clients", "no organisation 'contosso'; did you mean 'contoso'?"),
+        (("forward", 'clients = ["contoso"]\nforward'), "inside.clients", "contoso's machines ask 'names' already"),
+        (('forward = "names"', ""), "inside.forward", "missing"),
+        (('forward = "names"', 'forward = "name"'), "inside.forward", "no name server 'name'"),
+        (('forward = "names"', 'forward = "inside"'), "inside.forward", "would come back"),
+        (('clients = ["contoso"]', 'forward = "inside"'), "names.forward", "belongs to kind 'resolver'"),
+        (('kind = "resolver"', 'kind = "dns"'), "inside.kind", "must be 'resolver' or 'name-server', not 'dns'"),
+    )
+]
 REFERENCE_FAULTS = [
+    *SERVICE_FAULTS,
     (
         'ends = ["ann", "lan"]',
         'ends = ["ann", "lam"]',

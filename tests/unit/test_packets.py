@@ -100,7 +100,7 @@ def test_one_packet_that_looks_like_rtp_is_not_taken_for_it_unless_the_source_is
 
 def test_dns_is_never_rtp(tmp_path: Path) -> None:
     packets = decoded(tmp_path, *(ip_packet(A, ("10.0.0.3", 53), rtp(n)) for n in range(3)))
-    assert set(packets.kind.tolist()) == {Kind.OTHER}
+    assert set(packets.kind.tolist()) == {Kind.DNS}
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,8 @@ def test_a_conference_is_found_by_its_front_end_and_called_by_each_participant()
 
 def test_a_guest_enters_by_the_access_edge_of_the_host_and_nothing_of_its_own_cloud_runs() -> None:
     plan = plan_of("online/conference-third-party")
-    assert {each.name for each in plan.jobs} == {"tail-edge", "tail-fe", "tail-conf", "alice", "erin"}
+    names = {"contoso-resolver", "tailspin-resolver", "internet-dns"}
+    assert {each.name for each in plan.jobs} == names | {"tail-edge", "tail-fe", "tail-conf", "alice", "erin"}
     alice, erin = arguments(plan, "alice"), arguments(plan, "erin")
     assert (alice["guest"], alice["password"], alice["server"]["address"]) == (True, None, "203.0.113.130")
     assert (erin["guest"], erin["server"]["address"]) == (False, "10.3.16.20")
@@ -250,7 +251,7 @@ def test_servers_come_before_parties() -> None:
 
 def test_nothing_is_started_on_a_stopped_node_and_nobody_waits_for_it() -> None:
     plan = plan_of("online/p2p-external", {"nodes.on-edge1.stopped": True, "nodes.carol.stopped": True})
-    assert {each.name for each in plan.jobs} == {"on-edge2", "on-fe", "alice"}
+    assert {each.name for each in plan.jobs} == {"contoso-resolver", "internet-dns", "on-edge2", "on-fe", "alice"}
     (call,) = plan.calls
     assert call.answerers == ()
 

@@ -1,0 +1,123 @@
+"""Name servers of a scenario: who answers which names with what, worked out from its pools and the topology's services.
+
+Split DNS, as in life: a name server that everybody may ask has each SIP domain's servers as they are seen from outside;
+an organisation's own resolver has its own servers as they are seen from inside, and asks another for the rest. Where an
+organisation's own pool shares a domain with the online one (hybrid), all records of the domain point at its own.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from testbed.plan.addresses import inner_address, own_address
+from testbed.plan.adjacency import Adjacency
+from testbed.plan.cast import Cast
+from testbed.plan.model import DnsRecord, NameServer
+from testbed.topology import Topology
+
+SIP_PORT: Final = 5060
+_KINDS: Final = ("resolver", "name-server")
+_TRANSPORTS: Final = ("udp", "tcp")
+
+
+def host_name(topology: Topology, node: str) -> str:
+    """Return the name of *node* in the DNS."""
+    return f"{node}.{topology.segments[topology.nodes[node].segment].organisation}.example"
+
+
+class Names:
+    """The name servers that a scenario needs, and what each knows."""
+
+    def __init__(self, cast: Cast, adjacency: Adjacency) -> None:
+        self._cast, self._topology, self._adjacency = cast, cast.topology, adjacency
+        self._pool_of = {
+            domain: self._first_asked(domain) for name in cast.pools() for domain in cast.pool(name).domains
+        }
+
+    def servers(self) -> tuple[NameServer, ...]:
+        """Return the name servers that take part: those whom a party's machine asks, whom they ask, and legs name."""
+        scenario, needed = self._cast.scenario, dict[str, None]()
+        named = [end for leg in scenario.legs for end in (leg.from_, leg.to) if end in self._topology.services]
+        asked = [self.asked_by(party.node) for party in scenario.parties.values() if not self._cast.is_phone(party)]
+        for first in [*asked, *named]:
+            at = first
+            while at is not None and at not in needed and self._topology.services[at].kind in _KINDS:
+                needed[at] = None
+                at = self._topology.services[at].forward
+        return tuple(self._server(name) for name in self._topology.services if name in needed)
+
+    def asked_by(self, node: str) -> str | None:
+        """Return the name server that *node*'s machine asks, that of its organisation; None without one."""
+        organisation = self._cast.organisation(node)
+        services = self._topology.services.items()
+        return next((name for name, service in services if organisation in service.clients), None)
+
+    def _server(self, name: str) -> NameServer:
+        service = self._topology.services[name]
+        inside = self._cast.organisation(service.node) if service.kind == "resolver" else None
+        records = tuple(dict.fromkeys(self._inside(inside) if inside else self._outside()))
+        suffixes = (record.name.split(".")[-2:] if inside else record.name.split(".")[-1:] for record in records)
+        return NameServer(
+            name=name,
+            node=service.node,
+            address=str(own_address(self._topology, self._adjacency, service.node)),
+            clients=service.clients,
+            forward=service.forward,
+            zones=tuple(dict.fromkeys(".".join(labels) for labels in suffixes)),
+            records=records,
+        )
+
+    def _first_asked(self, domain: str) -> str:
+        """Return the pool that a domain's records point at: an organisation's own before the online one."""
+        pools = [name for name in self._cast.pools() if domain in self._cast.pool(name).domains]
+        return min(pools, key=lambda name: not self._is_own(name))
+
+    def _is_own(self, pool: str) -> bool:
+        node = self._cast.front_end(pool)
+        return self._topology.segments[self._topology.nodes[node].segment].kind == "customer"
+
+    def _outside(self) -> Iterator[DnsRecord]:
+        for domain, pool in self._pool_of.items():
+            has_gate = self._cast.pool(pool).access_edge
+            gate = self._cast.role_nodes(pool, "edge")[0] if has_gate else self._cast.front_end(pool)
+            yield from self._sip(domain, gate)
+        for pool in self._cast.pools():
+            gates = () if self._cast.pool(pool).access_edge else (self._cast.front_end(pool),)
+            for node in (*gates, *self._cast.role_nodes(pool, "edge")):
+                yield self._host(node, str(own_address(self._topology, self._adjacency, node)))
+
+    def _inside(self, organisation: str) -> Iterator[DnsRecord]:
+        own = [
+            name
+            for name in self._cast.pools()
+            if self._cast.organisation(self._cast.front_end(name)) == organisation and not self._cast.is_connector(name)
+        ]
+        for domain, pool in self._pool_of.items():
+            if pool in own:
+                yield from self._sip(domain, self._cast.front_end(pool))
+        for pool in own:
+            front_end = self._cast.front_end(pool)
+            yield self._host(front_end, str(own_address(self._topology, self._adjacency, front_end)))
+            for edge in self._cast.role_nodes(pool, "edge"):
+                yield self._host(edge, str(inner_address(self._topology, self._adjacency, edge)))
+
+    def _sip(self, domain: str, node: str) -> Iterator[DnsRecord]:
+        """Yield the records by which SIP clients find a domain's server (RFC 3263 section 4.2)."""
+        for transport in _TRANSPORTS:
+            yield self._service(f"_sip._{transport}.{domain}", node, SIP_PORT)
+
+    def _service(self, name: str, node: str, port: int) -> DnsRecord:
+        return DnsRecord(name=name, kind="SRV", target=host_name(self._topology, node), port=port)
+
+    def _host(self, node: str, address: str) -> DnsRecord:
+        return DnsRecord(name=host_name(self._topology, node), kind="A", target=address)
+
+
+def lookup(servers: tuple[NameServer, ...], first: str, name: str, kind: str) -> DnsRecord | None:
+    """Return what a client of the name server *first* is told of *name*, as the servers forward; None for nothing."""
+    by_name = {server.name: server for server in servers}
+    at = by_name.get(first)
+    while at is not None:
+        if any(name == zone or name.endswith(f".{zone}") for zone in at.zones) or at.forward is None:
+            return next((record for record in at.records if (record.name, record.kind) == (name, kind)), None)
+        at = by_name.get(at.forward)
+    return None
