@@ -38,7 +38,8 @@ def test_each_pool_of_a_shared_domain_knows_its_own_users_and_sends_the_rest_out
 
 
 def test_only_the_servers_of_the_parties_homes_are_started() -> None:
-    assert [job.name for job in plan("hybrid/p2p-both-onprem").jobs] == ["dc-edge", "dc-fe", "alice", "bob"]
+    names = ["contoso-resolver", "internet-dns"]
+    assert [job.name for job in plan("hybrid/p2p-both-onprem").jobs] == [*names, "dc-edge", "dc-fe", "alice", "bob"]
     assert not any(job.name.startswith(("dc-", "cce-")) for job in plan("online/pstn-internal").jobs)
 
 
