@@ -5,20 +5,23 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from sipmessage import URI
+
 from agents import g711, tone
 from agents.call import Call, CallEnded, Milestones, Session, cause_of, take, tones_of
 from agents.files import FileChannel, file_of
 from agents.ice import TurnTransport
 from agents.kinds import PICTURES, Kind, Mark, marks_of
 from agents.media import Access, Ends, MediaSession, PictureEnd
+from agents.names import NameFailure, Names
 from agents.pace import FrameClock, LoopLag
 from agents.pictures import OwnPictures
 from agents.plain import PlainSession
 from agents.process import Commands, Message, Say, one_line
 from agents.relaying import RelayAccess, Side
 from agents.renewal import answer_again, keep_heard
-from agents.sip.errors import SipError
-from agents.sip.hop import Hop, TransportName, transport_name
+from agents.sip.errors import SipError, SipFailure
+from agents.sip.hop import Hop, TransportName, default_port, transport_name
 from agents.sip.tls import Credentials
 from agents.sip.ua import IncomingCall, UserAgent
 
@@ -34,7 +37,11 @@ class Settings:
     uri: str
     password: str
     address: str
-    server: Hop
+    server: Hop | None
+    "None: that of the domain, by its name."
+    domain: str
+    resolver: str | None
+    "Address of the name server to ask."
     uses_relay: bool
     relay_side: Side
     turn_transports: tuple[TurnTransport, ...]
@@ -65,7 +72,9 @@ class Settings:
                 uri=job["uri"],
                 password=job.get("password") or "",
                 address=str(job["address"]).partition("/")[0],
-                server=Hop.from_json(job["server"]),
+                server=Hop.from_json(job["server"]) if "address" in job["server"] else None,
+                domain=str(job["server"].get("domain", "")),
+                resolver=job.get("resolver"),
                 uses_relay=job.get("relay") is not None,
                 relay_side=job.get("relay_side", "external"),
                 turn_transports=tuple(job.get("turn_transports") or ("udp",)),
@@ -106,12 +115,14 @@ class Client:
             tls=settings.tls,
         )
         self._agent.on_invite = self._take_call
+        self._names = Names(settings.resolver, say) if settings.resolver else None
         self._relay = RelayAccess(
             lambda conference: self._agent.request_relay(conference=conference, timeout_s=settings.setup_limit_s / 2),
             transports=settings.turn_transports,
             side=settings.relay_side,
             say=say,
             trusts=settings.tls.authority if settings.tls else None,
+            names=self._names,
         )
         self._registration_ms: float | None = None
         self._calls: list[Call] = []
@@ -119,19 +130,36 @@ class Client:
         self._is_registered = False
 
     async def sign_in(self) -> None:
-        """Register and get a relay; raise SipError or TimeoutError if the Front End does not have us."""
+        """Find the server, register and get a relay; raise NameFailure, SipError or TimeoutError."""
         settings = self._settings
         await self._agent.start()
-        if settings.is_guest:
-            return
-        began_s = asyncio.get_running_loop().time()
         async with asyncio.timeout(settings.setup_limit_s):
-            await self._agent.register()
+            if settings.server is None and self._names is not None:
+                self._agent.use_server(await self._names.sip_server(settings.domain, settings.transport))
+            if settings.is_guest:
+                return
+            began_s = asyncio.get_running_loop().time()
+            await self._register()
         self._is_registered = True
         self._registration_ms = (asyncio.get_running_loop().time() - began_s) * 1000
         self._say({"type": "event", "event": "registered", "registration_ms": round(self._registration_ms, 3)})
         if settings.uses_relay:
             await self._relay.server()
+
+    async def _register(self) -> None:
+        """Register, at another server where the first one says that we are at home there (RFC 3261 section 8.1.3.4)."""
+        try:
+            await self._agent.register()
+        except SipFailure as answer:
+            if answer.status != 301 or not answer.contact or self._names is None:
+                raise
+            home = URI.parse(answer.contact)
+            self._say({"type": "event", "event": "redirected", "to": answer.contact})
+            address = await self._names.address(home.host)
+            transport = transport_name(home.parameters.get("transport") or self._settings.transport)
+            identity = home.host if transport == "tls" else ""
+            self._agent.use_server(Hop(address, home.port or default_port(transport), transport, identity))
+            await self._agent.register()
 
     def call(self, command: Message) -> None:
         """Start the call that *command* asks for."""
@@ -263,6 +291,8 @@ async def main(job: Message, commands: Commands, say: Say) -> None:
     client = Client(Settings.from_job(job), say)
     try:
         await client.sign_in()
+    except NameFailure as error:
+        say({"type": "error", "what": f"registration failed: {error}"})
     except (SipError, TimeoutError) as error:
         # Not an exception of the program: the world goes on, and the verdict tells what it means.
         say({"type": "error", "what": f"registration failed: {cause_of(error)} ({one_line(error)})"})

@@ -1,8 +1,10 @@
 """Front End: registrar, proxy and source of relay credentials of one pool, the home server of its users.
 
 Job: `{"domains", "users": {uri: password}, "listen": [{"transport", "port"}], "relay_secret", "relays": [{"address",
-"internal_address", "udp_port", "tcp_port"}], "relay_of": {uri: index}?, "routes": [{"match": regex, "next": {"address",
-"port", "transport"}}], "sip_t1_ns", "challenge_calls": bool?, "digest_algorithms": ["SHA-256", "MD5"]?}`.
+"internal_address", "udp_port", "tcp_port", "host"?}], "relay_of": {uri: index}?, "moved": {uri: contact}?, "routes":
+[{"match": regex, "next": {"address", "port", "transport"}}], "sip_t1_ns", "challenge_calls": bool?,
+"digest_algorithms": ["SHA-256", "MD5"]?}`.
+Who is in `moved` has a home elsewhere: a registration is redirected to that SIP URI (301).
 `match` must match the user part or the host of the Request-URI as a whole; the first that does counts. A request
 that has been here before is sent to no route again. Users that `relay_of` does not name are given the relays in turn,
 in the order of their URIs.
@@ -79,6 +81,7 @@ class FrontEnd:
         self._routes = [StaticRoute.from_json(route) for route in job.get("routes", ())]
         self._relays = [Relay.from_json(relay) for relay in job.get("relays", ())]
         self._relay_of = {aor_of(URI.parse(uri)): int(index) for uri, index in job.get("relay_of", {}).items()}
+        self._moved = {aor_of(URI.parse(uri)): str(contact) for uri, contact in job.get("moved", {}).items()}
         self._relay_secret = str(job.get("relay_secret", ""))
         self._challenges_calls = bool(job.get("challenge_calls", False))
         algorithms = tuple(str(name).upper() for name in job.get("digest_algorithms", ("MD5",)))
@@ -143,6 +146,11 @@ class FrontEnd:
         aor = aor_of(request.to_address.uri)
         if not self._is_in_our_domain(request.to_address.uri):
             transaction.answer(403, "Forbidden (not a domain of this pool)")
+            return
+        if aor in self._moved:
+            response = make_response(request, 301, to_tag=transaction.to_tag)
+            response.headers.set("Contact", f"<{self._moved[aor]}>")
+            transaction.respond(response)
             return
         if self._proven(transaction, aor, 401) is None:
             return

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from agents import ice
 from agents.ladder import LIMIT_S, Climb, climb
+from agents.names import NameFailure, Names
 from agents.process import Message, Say
 from agents.sip.errors import SipError
 from agents.sip.relay import Relay, RelayCredentials, make_credentials
@@ -53,13 +55,15 @@ class RelayAccess:
         side: Side,
         say: Say,
         trusts: str | None = None,
+        names: Names | None = None,
     ) -> None:
         """*ask* gets credentials by SIP; its argument is the conference that a guest names (else empty).
 
-        *transports* are the rungs of the ladder (`agents.ladder`), in order.
+        *transports* are the rungs of the ladder (`agents.ladder`), in order. With *names* the relay's host name is
+        resolved, and *side* does not matter.
         """
         self._ask, self._transports, self._side, self._say = ask, transports, side, say
-        self._trusts = trusts
+        self._trusts, self._names = trusts, names
         self._server: ice.TurnServer | None = None
         self._lock = asyncio.Lock()
         self.failure: ice.RelayError | None = None
@@ -78,18 +82,33 @@ class RelayAccess:
     async def _obtain(self, conference: str) -> ice.TurnServer | None:
         try:
             credentials = await self._ask(conference)
+            located = await self._located(credentials)
             servers = [
-                turn_server(credentials, transport=transport, side=self._side, trusts=self._trusts)
+                turn_server(located, transport=transport, side=self._side, trusts=self._trusts)
                 for transport in self._transports
             ]
+        except NameFailure as error:
+            self._fail(ice.RelayError("relay-unreachable", str(error)))
+            return None
         except (SipError, ValueError) as error:
-            self.failure = ice.RelayError("relay-refused", f"no credentials: {error}")
-            self._say({"type": "event", "event": "relay", "cause": self.failure.cause, "detail": self.failure.detail})
+            self._fail(ice.RelayError("relay-refused", f"no credentials: {error}"))
             return None
         climbed = await climb(servers, partial(ice.try_relay, limit_s=LIMIT_S))
         self.failure = None if climbed.server else climbed.error
         self._say({"type": "event", "event": "relay", **_told(climbed)})
         return climbed.server
+
+    def _fail(self, failure: ice.RelayError) -> None:
+        self.failure = failure
+        self._say({"type": "event", "event": "relay", "cause": failure.cause, "detail": failure.detail})
+
+    async def _located(self, credentials: RelayCredentials) -> RelayCredentials:
+        """Return *credentials* with the address that the relay's name has for us; raise NameFailure."""
+        host = credentials.relay.host
+        if self._names is None or host is None:
+            return credentials
+        address = await self._names.address(host)
+        return replace(credentials, relay=replace(credentials.relay, address=address, internal_address=None))
 
 
 def _told(climbed: Climb) -> Message:

@@ -58,6 +58,7 @@ Disposition = Literal[
     "NO_ROUTE",
     "NAT_MISMATCH",
     "TURN_REFUSED",
+    "NAME_NOT_RESOLVED",
     "TIMEOUT",
     "CAPTURE_INCOMPLETE",
     "NEVER_SENT",

@@ -8,7 +8,7 @@ from sipmessage import URI, Address, Request, Response
 from agents.sip.digest import answer_challenge
 from agents.sip.errors import SipFailure, TransportFailure
 from agents.sip.hop import Hop, TransportName, default_port, transport_name
-from agents.sip.message import copy_request, make_request, new_call_id, new_tag, tag_of
+from agents.sip.message import copy_request, make_request, new_call_id, new_tag, tag_of, uri_of
 from agents.sip.stack import Stack
 from agents.sip.transport import Flow
 
@@ -94,7 +94,9 @@ class Core:
         """Do as `final`, and raise SipFailure where the answer is no 2xx."""
         sent, response = await self.final(request, flow)
         if response.code >= 300:
-            raise SipFailure(response.code, response.phrase, method=request.method)
+            contacts = response.headers.getlist("Contact")
+            contact = uri_of(contacts[0]) if contacts else ""
+            raise SipFailure(response.code, response.phrase, method=request.method, contact=contact)
         return sent, response
 
     def authorised(self, request: Request, response: Response) -> Request | None:

@@ -20,9 +20,11 @@ class MalformedMessage(SipError, ValueError):
 class SipFailure(SipError):
     """A final response of 300 or more."""
 
-    def __init__(self, status: int, reason: str, *, method: str = "") -> None:
+    def __init__(self, status: int, reason: str, *, method: str = "", contact: str = "") -> None:
         super().__init__(f"{method} answered {status} {reason}".strip())
         self.status, self.reason, self.method = status, reason, method
+        self.contact = contact
+        "URI of its first Contact: where a redirection leads (section 8.1.3.4)."
 
 
 class SipTimeout(SipError):

@@ -4,7 +4,8 @@ The request is `SERVICE sip:mras@<domain>` with the body `{"conference": "<SIP U
 of the pool (who answers the digest challenge). The answer's body is JSON (`application/json`):
 
     {"username": "<expiry>:<user>", "password": "<base64>", "expires_s": 28800,
-     "relay": {"address": "198.51.100.7", "internal_address": "10.0.0.7", "udp_port": 3478, "tcp_port": 443}}
+     "relay": {"address": "198.51.100.7", "internal_address": "10.0.0.7", "udp_port": 3478, "tcp_port": 443,
+               "host": "edge1.contoso.example"}}
 
 `username` and `password` are coturn's time-limited credentials (`use-auth-secret`): the expiry is in UNIX seconds,
 and the password is base64(HMAC-SHA1(shared secret, username)).
@@ -32,6 +33,8 @@ class Relay:
     "Address on the inside, for servers and clients that reach the Edge from there."
     udp_port: int = 3478
     tcp_port: int = 443
+    host: str | None = None
+    "Its name: a client that has a name server asks it for the address that is meant for the client's network."
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
@@ -43,6 +46,7 @@ class Relay:
                 internal_address=None if internal is None else str(internal),
                 udp_port=int(document.get("udp_port", 3478)),
                 tcp_port=int(document.get("tcp_port", 443)),
+                host=document.get("host"),
             )
         except (KeyError, TypeError, AttributeError) as problem:
             raise ValueError(f"not a relay: {document!r} ({problem})") from None

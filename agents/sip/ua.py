@@ -94,6 +94,10 @@ class UserAgent:
         """Bind the sockets. Raises TransportFailure if a port is taken."""
         await self._stack.start(self._listen)
 
+    def use_server(self, server: Hop) -> None:
+        """Send every new request out of a dialog to *server* from now on."""
+        self._core.server, self._core.transport = server, server.transport
+
     async def stop(self) -> None:
         """Close all sockets and timers. Sends nothing: hang up and unregister first."""
         await self._stack.stop()

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from testbed.analysis.drops import Drop, find_drops
 from testbed.analysis.messages import StunMessage, Unreachable, stun_messages, unreachables
+from testbed.analysis.names import Question, questions
 from testbed.analysis.network import Network
 from testbed.analysis.packets import Kind, Packets, decode
 from testbed.analysis.paths import Span, Walks, follow
@@ -63,6 +64,11 @@ class Run:
     def stun(self) -> tuple[StunMessage, ...]:
         """Every STUN and TURN message outside encapsulation."""
         return tuple(stun_messages(self.packets))
+
+    @cached_property
+    def questions(self) -> tuple[Question, ...]:
+        """Every question to a name server."""
+        return questions(self.packets, self.network)
 
     @cached_property
     def unreachables(self) -> tuple[Unreachable, ...]:

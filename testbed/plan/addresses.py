@@ -92,3 +92,8 @@ def inner_address(topology: Topology, adjacency: Adjacency, node: str) -> IPv4Ad
     """Return the address on the node's other side (an Edge's internal one); the same where it has only one."""
     outer = own_address(topology, adjacency, node)
     return next((hop.address.ip for hop in adjacency.of(node) if hop.address.ip != outer), outer)
+
+
+def host_name(topology: Topology, node: str) -> str:
+    """Return the name of *node* in the DNS."""
+    return f"{node}.{topology.segments[topology.nodes[node].segment].organisation}.example"

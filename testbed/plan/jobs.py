@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from testbed.plan import stock
-from testbed.plan.addresses import inner_address, own_address
+from testbed.plan.addresses import host_name, inner_address, own_address
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.cast import Cast, Server
 from testbed.plan.model import CallPlan, Job
@@ -31,7 +31,8 @@ class Jobs:
         self._scenario, self._topology, self._adjacency = spec.scenario, spec.topology, adjacency
         self._signaling = Signaling(self._cast, adjacency)
         self._trunks = tuple(self._cast.trunks())
-        self.name_servers = Names(self._cast, adjacency).servers()
+        self._names = Names(self._cast, adjacency, self._signaling)
+        self.name_servers = self._names.servers()
         calls = enumerate(spec.scenario.calls)
         hosts = (self._cast.host(index) for index, call in calls if call.kind == "conference")
         self._conferences = tuple(dict.fromkeys(hosts))
@@ -111,9 +112,20 @@ class Jobs:
             "relay_secret": self._cast.secret(f"relay/{pool}"),
             "relays": [self._relay(edge) for edge in self._cast.role_nodes(pool, "edge")],
             "relay_of": self._cast.relay_turn[pool],
+            "moved": dict(self._moved(pool)),
             "routes": list(self._routes(pool, node)),
             "sip_t1_ns": self._scenario.sip_t1,
         }
+
+    def _moved(self, pool: str) -> Iterator[tuple[str, str]]:
+        """Yield the users who are sent here by the records of their domain, and where their home is."""
+        for party in self._scenario.parties.values():
+            domain = party.uri.partition("@")[2]
+            if party.home not in (None, pool) and self._names.pool_of.get(domain) == pool:
+                assert party.home is not None
+                gate = self._signaling.gate(party.home, seen_from=party.node)
+                port = self._signaling.client_port(party.home, gate, party.transport)
+                yield party.uri, f"sip:{host_name(self._topology, gate)}:{port};transport={party.transport}"
 
     def _routes(self, pool: str, node: str) -> Iterator[dict[str, Any]]:
         signaling = self._signaling
@@ -199,7 +211,7 @@ class Jobs:
         return {
             "password": None if party.home is None else self._password(name),
             "domain": self._cast.pool(pool).domains[0],
-            "server": self._signaling.for_client(pool, seen_from=party.node, transport=party.transport, domain=domain),
+            **self._found(name, party, domain),
             **self._signaling.trust(),
             "relay": "by SIP" if party.ice else None,
             "ice": party.ice,
@@ -212,12 +224,22 @@ class Jobs:
             **({} if self._scenario.ice_restart is None else {"ice_restart_ns": self._scenario.ice_restart}),
         }
 
+    def _found(self, name: str, party: Party, domain: str) -> dict[str, Any]:
+        """Return how a client finds its server: by its domain's name, or by address where it has no name server."""
+        asked = next((each for each in self.name_servers if each.name == self._names.asked_by(party.node)), None)
+        transport = party.transport
+        if asked is not None:
+            return {"server": {"domain": domain, "transport": transport}, "resolver": asked.address}
+        pool = self._cast.server_pool(name)
+        return {"server": self._signaling.for_client(pool, seen_from=party.node, transport=transport, domain=domain)}
+
     def _relay(self, edge: str) -> dict[str, Any]:
         return {
             "address": str(own_address(self._topology, self._adjacency, edge)),
             "internal_address": str(inner_address(self._topology, self._adjacency, edge)),
             "udp_port": TURN_UDP_PORT,
             "tcp_port": TURN_TCP_PORT,
+            "host": host_name(self._topology, edge),
         }
 
     def _password(self, party: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from testbed.plan.bgp import PRIVATE
 from testbed.plan.exchange import Opening, exchange
 from testbed.plan.model import Job, Plan
+from testbed.plan.names import sip_servers
 from testbed.plan.policy import Protocol
 from testbed.plan.relays import TURN_PORT, RelayedPair, Relays, Target
 from testbed.plan.walk import Packet, Simulator
@@ -84,11 +85,11 @@ class LegFlows:
     def _signaling(self, leg: Leg) -> LegFlow:
         for opener, server, backwards in ((leg.from_, leg.to, False), (leg.to, leg.from_, True)):
             for job in self._jobs_of(opener):
-                for target in _targets(job.arguments):
+                for target in self._told(job):
                     if self._owner(target.address) in self.nodes(server):
                         return self._towards(job.node, self.nodes(server), target, backwards, "")
         opener, server, backwards = (leg.to, leg.from_, True) if leg.to in self._parties else (leg.from_, leg.to, False)
-        told = next((target for job in self._jobs_of(opener) for target in _targets(job.arguments)), None)
+        told = next((target for job in self._jobs_of(opener) for target in self._told(job)), None)
         fallback = told or Target(
             self._address(self.nodes(server)[0], seen_from=self.nodes(opener)[0]), SIP_PORT, "tcp"
         )
@@ -278,6 +279,12 @@ class LegFlows:
         shared = [one for one in own if one.network in near]
         public = [one for one in own if not any(one.ip in private for private in PRIVATE)]
         return (shared or public or own)[0].ip
+
+    def _told(self, job: Job) -> Iterator[Target]:
+        """Yield the SIP servers that a job is told of, by address or by a name that its name server knows."""
+        for address, port, transport in sip_servers(self._plan, job):
+            yield Target(IPv4Address(address), port, "udp" if transport == "udp" else "tcp")
+        yield from _targets(job.arguments)
 
     def _programs(self, name: str) -> set[str]:
         nodes = self.nodes(name)

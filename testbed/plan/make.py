@@ -45,7 +45,7 @@ def make_plan(spec: Spec, *, duration_ns: int, seed: int) -> Plan:
         predicted=(),
         duration_ns=max(duration_ns, scenario.lasts),
         setup_limit_ns=scenario.setup_limit,
-        name_servers=jobs.name_servers,
+        name_servers=writer.name_servers,
     )
     return plan.model_copy(update={"predicted": predict(spec, plan), "phases": tuple(_phases(spec, plan))})
 

@@ -8,28 +8,24 @@ organisation's own pool shares a domain with the online one (hybrid), all record
 from collections.abc import Iterator
 from typing import Final
 
-from testbed.plan.addresses import inner_address, own_address
+from testbed.plan.addresses import host_name, inner_address, own_address
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.cast import Cast
-from testbed.plan.model import DnsRecord, NameServer
-from testbed.topology import Topology
+from testbed.plan.model import DnsRecord, Job, NameServer, Plan
+from testbed.plan.signaling import SIPS_PORT, Signaling
 
-SIP_PORT: Final = 5060
 _KINDS: Final = ("resolver", "name-server")
-_TRANSPORTS: Final = ("udp", "tcp")
-
-
-def host_name(topology: Topology, node: str) -> str:
-    """Return the name of *node* in the DNS."""
-    return f"{node}.{topology.segments[topology.nodes[node].segment].organisation}.example"
+SERVICES: Final = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
+"Transport to what a client asks for (RFC 3263 section 4.2)."
 
 
 class Names:
     """The name servers that a scenario needs, and what each knows."""
 
-    def __init__(self, cast: Cast, adjacency: Adjacency) -> None:
+    def __init__(self, cast: Cast, adjacency: Adjacency, signaling: Signaling) -> None:
+        self._signaling = signaling
         self._cast, self._topology, self._adjacency = cast, cast.topology, adjacency
-        self._pool_of = {
+        self.pool_of = {
             domain: self._first_asked(domain) for name in cast.pools() for domain in cast.pool(name).domains
         }
 
@@ -76,10 +72,14 @@ class Names:
         return self._topology.segments[self._topology.nodes[node].segment].kind == "customer"
 
     def _outside(self) -> Iterator[DnsRecord]:
-        for domain, pool in self._pool_of.items():
+        for domain, pool in self.pool_of.items():
             has_gate = self._cast.pool(pool).access_edge
             gate = self._cast.role_nodes(pool, "edge")[0] if has_gate else self._cast.front_end(pool)
-            yield from self._sip(domain, gate)
+            yield from self._sip(domain, pool, gate)
+            if self._signaling.uses_tls:
+                port = self._signaling.client_port(pool, gate, "tls")
+                yield self._service(f"_sip._tls.{domain}", gate, port)
+                yield self._service(f"_sipfederationtls._tcp.{domain}", gate, SIPS_PORT)
         for pool in self._cast.pools():
             gates = () if self._cast.pool(pool).access_edge else (self._cast.front_end(pool),)
             for node in (*gates, *self._cast.role_nodes(pool, "edge")):
@@ -91,19 +91,22 @@ class Names:
             for name in self._cast.pools()
             if self._cast.organisation(self._cast.front_end(name)) == organisation and not self._cast.is_connector(name)
         ]
-        for domain, pool in self._pool_of.items():
+        for domain, pool in self.pool_of.items():
             if pool in own:
-                yield from self._sip(domain, self._cast.front_end(pool))
+                yield from self._sip(domain, pool, self._cast.front_end(pool))
+                if self._signaling.uses_tls:
+                    yield self._service(f"_sipinternaltls._tcp.{domain}", self._cast.front_end(pool), SIPS_PORT)
         for pool in own:
             front_end = self._cast.front_end(pool)
             yield self._host(front_end, str(own_address(self._topology, self._adjacency, front_end)))
             for edge in self._cast.role_nodes(pool, "edge"):
                 yield self._host(edge, str(inner_address(self._topology, self._adjacency, edge)))
 
-    def _sip(self, domain: str, node: str) -> Iterator[DnsRecord]:
-        """Yield the records by which SIP clients find a domain's server (RFC 3263 section 4.2)."""
-        for transport in _TRANSPORTS:
-            yield self._service(f"_sip._{transport}.{domain}", node, SIP_PORT)
+    def _sip(self, domain: str, pool: str, node: str) -> Iterator[DnsRecord]:
+        """Yield the records by which SIP clients find a domain's server."""
+        for transport, service in SERVICES.items():
+            if transport != "tls" or self._signaling.uses_tls:
+                yield self._service(f"{service}.{domain}", node, self._signaling.client_port(pool, node, transport))
 
     def _service(self, name: str, node: str, port: int) -> DnsRecord:
         return DnsRecord(name=name, kind="SRV", target=host_name(self._topology, node), port=port)
@@ -121,3 +124,28 @@ def lookup(servers: tuple[NameServer, ...], first: str, name: str, kind: str) ->
             return next((record for record in at.records if (record.name, record.kind) == (name, kind)), None)
         at = by_name.get(at.forward)
     return None
+
+
+def sip_servers(plan: Plan, job: Job) -> Iterator[tuple[str, int, str]]:
+    """Yield address, port and transport of the servers that a client's names lead it to: its domain's, then its home.
+
+    Nothing where a name is not resolved, or where the client is told an address instead.
+    """
+    wanted, resolver = job.arguments.get("server"), job.arguments.get("resolver")
+    asked = next((server.name for server in plan.name_servers if server.address == resolver), None)
+    if asked is None or not isinstance(wanted, dict) or "domain" not in wanted:
+        return
+    transport, uri = wanted["transport"], job.arguments.get("uri")
+    hosts = [_server_of(plan, asked, f"{SERVICES[transport]}.{wanted['domain']}")]
+    for front_end in plan.jobs:
+        if (contact := front_end.arguments.get("moved", {}).get(uri)) is not None:
+            host, _, port = contact.removeprefix("sip:").partition(";")[0].partition(":")
+            hosts.append((host, int(port)))
+    for found in filter(None, hosts):
+        if (record := lookup(plan.name_servers, asked, found[0], "A")) is not None:
+            yield record.target, found[1], transport
+
+
+def _server_of(plan: Plan, asked: str, service: str) -> tuple[str, int] | None:
+    record = lookup(plan.name_servers, asked, service, "SRV")
+    return None if record is None or record.port is None else (record.target, record.port)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from testbed.plan.addresses import inner_address
+from testbed.plan.addresses import host_name, inner_address
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.cast import Cast
 from testbed.plan.certificates import Certificates
@@ -61,8 +61,17 @@ class Signaling:
     def for_client(self, pool: str, *, seen_from: str, transport: str, domain: str) -> Document:
         """Return the server of a client at *seen_from*, which must answer for the *domain* of the client's user."""
         node = self.gate(pool, seen_from=seen_from)
-        port = self._client_port(pool, node) if transport == "tls" else SIP_PORT
+        port = self.client_port(pool, node, transport)
         return self._hop(node, seen_from=seen_from, transport=transport, port=port, name=domain)
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether anybody does, so that servers have certificates."""
+        return self._certificates is not None
+
+    def client_port(self, pool: str, node: str, transport: str) -> int:
+        """Return the port at which clients reach a server of *pool*."""
+        return self._client_port(pool, node) if transport == "tls" else SIP_PORT
 
     def within(self, pool: str, node: str, *, seen_from: str) -> Document:
         """Return the way from one server of *pool* to another."""
@@ -101,7 +110,7 @@ class Signaling:
         return (self._host_name(pool, node), *(self._cast.pool(pool).domains if node in gates else ()))
 
     def _host_name(self, pool: str, node: str) -> str:
-        return f"{node}.{self._cast.pool(pool).domains[0]}"
+        return host_name(self._cast.topology, node)
 
 
 def _hop_document(address: str, transport: str, *, name: str, port: int = 0) -> Document:

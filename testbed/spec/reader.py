@@ -24,17 +24,8 @@ from testbed.topology import Document, Topology
 __all__ = ["Spec", "check_controls", "read_scenario", "read_spec", "read_topology"]
 
 _SEGMENT_TABLES = (
-    "segment",
-    "nodes",
-    "links",
-    "bgp",
-    "sessions",
-    "announcements",
-    "firewalls",
-    "pools",
-    "media",
-    "services",
-)
+    "segment", "nodes", "links", "bgp", "sessions", "announcements", "firewalls", "pools", "services", "media",
+)  # fmt: skip
 "Tables of a topology file. The model calls the first one `segments`."
 _SEGMENT_KEYS = ("endpoints", *_SEGMENT_TABLES)
 _ASSEMBLY_KEYS = ("name", "title", "includes", *_SEGMENT_KEYS)

@@ -45,10 +45,10 @@ def topology_faults(topology: Topology) -> Iterator[Fault]:
     yield from _firewall_faults(topology, wiring)
     yield from _pool_faults(topology)
     yield from endpoint_faults(topology)
+    yield from service_faults(topology)
     for kind, table in topology.media.items():
         for field in ("client_ports", "server_ports"):
             yield from port_faults(("media", kind, field), [getattr(table, field)])
-    yield from service_faults(topology)
 
 
 def port_faults(key: Key, ranges: Iterable[str]) -> Iterator[Fault]:

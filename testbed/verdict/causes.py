@@ -15,6 +15,7 @@ from testbed.analysis.packets import Kind
 from testbed.analysis.paths import Walk
 from testbed.analysis.run import Run
 from testbed.scenario import Disposition, Leg
+from testbed.verdict.naming import explain_unresolved
 
 _ATTEMPTS: Final = frozenset({Kind.STUN, Kind.DTLS, Kind.TCP, Kind.TURN_INDICATION, Kind.CHANNEL_DATA})
 "What a party sends before its media flows: TURN requests, ICE checks, DTLS handshakes, TCP connections to a relay."
@@ -44,9 +45,18 @@ def explain_silence(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
         tried = attempts_at(run, leg)
         if tried.forward:
             return _explain_attempt(run, tried)
+    for nodes in (traffic.sources, traffic.targets):
+        if unresolved := explain_unresolved(run, nodes, leg, lambda run, traffic: explain_loss(run, traffic).text):
+            return Cause("NAME_NOT_RESOLVED", unresolved)
+    if leg.flow not in ("signaling", "media"):
+        return _never_sent(run, leg, traffic)
     sip = _signaling_of(run, traffic.sources, [walk for walk in walks if walk.kind == Kind.SIP], leg)
     if sip is not None:
         return _explain_signaling_only(run, leg, sip)
+    return _never_sent(run, leg, traffic)
+
+
+def _never_sent(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
     unseen = sorted(name for name in run.incomplete if _ends(run, name) & (traffic.sources | traffic.targets))
     if unseen:
         return Cause("CAPTURE_INCOMPLETE", f"capture of link {unseen[0]} {run.incomplete[unseen[0]]}")

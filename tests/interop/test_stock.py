@@ -14,6 +14,8 @@ import pytest
 
 from agents import stock as program
 from agents.child import ChildFailure
+from agents.names import NameFailure, Names
+from agents.sip.hop import Hop
 from testbed.plan import stock
 from testbed.plan.model import DnsRecord, NameServer
 
@@ -37,6 +39,7 @@ SERVER = NameServer(
     records=(
         DnsRecord(name="_sip._tcp.contoso.example", kind="SRV", target="fe.contoso.example", port=5060),
         DnsRecord(name="fe.contoso.example", kind="A", target="192.0.2.7"),
+        DnsRecord(name="fabrikam.example", kind="A", target="192.0.2.9"),
     ),
 )
 
@@ -124,5 +127,52 @@ def test_a_program_that_takes_no_connections_is_named_after_the_limit() -> None:
         with pytest.raises(ChildFailure, match=r"not within 0.2 s: connections to .*:9: dnsmasq: "):
             await silent.start(limit_s=0.2)
         await silent.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_client_finds_its_server_by_srv_then_a_and_asks_once() -> None:
+    async def scenario() -> None:
+        running, said = Running(job()), list[dict[str, Any]]()
+        assert (await running.line())["type"] == "ready"
+        names = Names(ADDRESS, said.append, port=PORT)
+        assert await names.sip_server("contoso.example", "tcp") == Hop("192.0.2.7", 5060, "tcp")
+        assert await names.address("fe.contoso.example") == await names.address("192.0.2.7") == "192.0.2.7"
+        assert [(event["event"], event["name"], event["record"]) for event in said] == [
+            ("resolved", "_sip._tcp.contoso.example", "SRV"),
+            ("resolved", "fe.contoso.example", "A"),
+        ]
+        await running.stop()
+        assert await names.sip_server("contoso.example", "tcp") == Hop("192.0.2.7", 5060, "tcp")
+
+    asyncio.run(scenario())
+
+
+def test_a_domain_without_srv_records_is_its_own_server_and_one_without_any_fails_at_once() -> None:
+    async def scenario() -> None:
+        running, said = Running(job()), list[dict[str, Any]]()
+        assert (await running.line())["type"] == "ready"
+        names = Names(ADDRESS, said.append, port=PORT)
+        assert await names.sip_server("fabrikam.example", "udp") == Hop("192.0.2.9", 5060, "udp")
+        with pytest.raises(NameFailure, match=r"name not resolved: nowhere.example \(A\), .*: there is no such name"):
+            await names.sip_server("nowhere.example", "tcp")
+        with pytest.raises(NameFailure, match="REFUSED"):
+            await names.address("host.invalid")
+        assert [event["name"] for event in said if event["event"] == "not-resolved"] == [
+            "nowhere.example",
+            "host.invalid",
+        ]
+        await running.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_name_server_that_is_not_there_is_a_failure_within_the_limit() -> None:
+    async def scenario() -> None:
+        names = Names(ADDRESS, lambda message: None, port=PORT, limit_s=0.3)
+        with pytest.raises(
+            NameFailure, match=r"_sip._tcp.contoso.example \(SRV\), asked of .*: no answer within 0.3 s"
+        ):
+            await names.sip_server("contoso.example", "tcp")
 
     asyncio.run(scenario())

@@ -16,6 +16,7 @@ from testbed.errors import SpecError
 from testbed.plan import make_plan
 from testbed.plan.addresses import pool_addresses
 from testbed.plan.model import Job, Plan
+from testbed.plan.names import sip_servers
 from testbed.scenario import Change
 from testbed.spec.reader import read_spec
 
@@ -172,7 +173,8 @@ def test_roles_name_servers_and_parties() -> None:
 def test_users_sign_in_at_their_front_end_and_share_its_secrets() -> None:
     plan = plan_of("online/p2p-external")
     alice, front_end = arguments(plan, "alice"), arguments(plan, "on-fe")
-    assert alice["server"] == {"address": "198.18.64.10", "port": 5060, "transport": "tcp"}
+    assert alice["server"] == {"domain": "contoso.example", "transport": "tcp"}
+    assert (alice["resolver"], arguments(plan, "carol")["resolver"]) == ("10.1.24.53", "198.19.128.10")
     assert front_end["users"]["sip:alice@contoso.example"] == alice["password"]
     assert front_end["relay_secret"] == arguments(plan, "on-edge1")["relay_secret"]
     assert len({alice["password"], arguments(plan, "carol")["password"], front_end["relay_secret"]}) == 3
@@ -224,8 +226,9 @@ def test_a_guest_enters_by_the_access_edge_of_the_host_and_nothing_of_its_own_cl
     names = {"contoso-resolver", "tailspin-resolver", "internet-dns"}
     assert {each.name for each in plan.jobs} == names | {"tail-edge", "tail-fe", "tail-conf", "alice", "erin"}
     alice, erin = arguments(plan, "alice"), arguments(plan, "erin")
-    assert (alice["guest"], alice["password"], alice["server"]["address"]) == (True, None, "203.0.113.130")
-    assert (erin["guest"], erin["server"]["address"]) == (False, "10.3.16.20")
+    assert (alice["guest"], alice["password"], alice["server"]["domain"]) == (True, None, "tailspin.example")
+    assert list(sip_servers(plan, job(plan, "alice"))) == [("203.0.113.130", 5060, "tcp")]
+    assert (erin["guest"], list(sip_servers(plan, job(plan, "erin")))) == (False, [("10.3.16.20", 5060, "tcp")])
     assert (alice["relay_side"], erin["relay_side"]) == ("external", "internal")
     assert arguments(plan, "tail-edge")["access_edge"]["next"]["address"] == "10.3.16.20"
     assert "sip:alice@anonymous.invalid" not in arguments(plan, "tail-fe")["users"]
@@ -303,16 +306,16 @@ def test_every_address_of_a_shaped_link_is_in_the_plan() -> None:
     assert {str(IPv4Interface(address).ip) for address in given} <= plan.addresses.keys()
 
 
-def tls_hop(plan: Plan, name: str, *keys: str) -> tuple[Any, ...]:
-    hop: Any = arguments(plan, name)
-    for key in keys:
-        hop = hop[key]
-    return hop["port"], hop["transport"], hop["name"]
+def tls_server(plan: Plan, name: str) -> tuple[int, str, str]:
+    """Return the port that a client's name server tells it, and what it is told by its job: transport and domain."""
+    server = arguments(plan, name)["server"]
+    ((_, port, _),) = sip_servers(plan, job(plan, name))
+    return port, server["transport"], server["domain"]
 
 
 def test_a_tls_client_goes_to_443_online_and_checks_for_its_own_domain() -> None:
     plan = plan_of("online/p2p-internal-tls")
-    assert tls_hop(plan, "alice", "server") == (443, "tls", "contoso.example")
+    assert tls_server(plan, "alice") == (443, "tls", "contoso.example")
     listens = arguments(plan, "on-fe")["listen"]
     assert {(one["transport"], one["port"]) for one in listens} >= {("tls", 443), ("tls", 5061)}
     assert plan.signaling_endpoints == ("198.18.64.10:443", "10.250.0.10:443")
@@ -321,8 +324,8 @@ def test_a_tls_client_goes_to_443_online_and_checks_for_its_own_domain() -> None
 
 def test_servers_reach_each_other_by_tls_under_their_names() -> None:
     plan = plan_of("hybrid/p2p-federated-tls")
-    assert tls_hop(plan, "alice", "server") == (5061, "tls", "contoso.example")
-    assert tls_hop(plan, "dave", "server") == (443, "tls", "fabrikam.example")
+    assert tls_server(plan, "alice") == (5061, "tls", "contoso.example")
+    assert tls_server(plan, "dave") == (443, "tls", "fabrikam.example")
     route = next(one["next"] for one in arguments(plan, "dc-fe")["routes"] if "fabrikam" in one["match"])
     assert (route["port"], route["transport"], route["name"]) == (5061, "tls", "dc-edge.contoso.example")
     edge = arguments(plan, "dc-edge")["access_edge"]

@@ -466,3 +466,20 @@ def test_the_front_end_writes_the_address_that_faces_each_side_into_record_route
     far, near = invite.headers.getlist("Record-Route")
     assert far.startswith("<sip:udp-10.0.0.3-5060-10.0.0.1-") and near.startswith("<sip:udp-10.0.0.2-5060-10.0.0.1-")
     assert far.endswith("@10.0.0.1:5060;transport=udp;lr>")
+
+
+def test_who_has_moved_is_told_where_to_register_and_does_so_there() -> None:
+    async def scenario() -> None:
+        elsewhere = "sip:fe.elsewhere.example:5060;transport=udp"
+        async with a_world(moved={"sip:alice@contoso.example": elsewhere}) as world:
+            alice = await world.add("alice", "10.0.0.2")
+            with pytest.raises(SipFailure) as redirection:
+                await alice.register()
+            assert (redirection.value.status, redirection.value.contact) == (301, elsewhere)
+            assert not world.methods_seen("10.0.0.2", EDGE)
+            alice.use_server(Hop(EDGE))
+            with pytest.raises(SipFailure):
+                await alice.register()
+            assert world.methods_seen("10.0.0.2", EDGE) == ["REGISTER"]
+
+    run(scenario())
