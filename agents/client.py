@@ -23,6 +23,7 @@ from agents.renewal import answer_again, keep_heard
 from agents.sip.errors import SipError, SipFailure
 from agents.sip.hop import Hop, TransportName, default_port, transport_name
 from agents.sip.tls import Credentials
+from agents.sip.tunnel import WebProxy
 from agents.sip.ua import IncomingCall, UserAgent
 
 _FAREWELL_LIMIT_S: Final = 0.4
@@ -62,6 +63,8 @@ class Settings:
     "Size of the file that we share where a call has file transfer; 0: none."
     ice_restart_s: float | None
     "How long a caller hears nothing before it makes its media anew; None: never."
+    proxy: WebProxy | None
+    "Web proxy that signaling goes through; media never does."
 
     @classmethod
     def from_job(cls, job: Message) -> Self:
@@ -89,6 +92,7 @@ class Settings:
                 marks=marks_of(job),
                 file_bytes=int(job.get("file_bytes", 65536)),
                 ice_restart_s=int(restart_ns) / 1e9 if (restart_ns := job.get("ice_restart_ns")) else None,
+                proxy=WebProxy.from_json(job["proxy"]) if job.get("proxy") else None,
             )
         except KeyError as missing:
             raise ValueError(f"a client's job needs the key {missing}") from None
@@ -113,6 +117,7 @@ class Client:
             password=settings.password,
             t1_ns=settings.sip_t1_ns,
             tls=settings.tls,
+            proxy=settings.proxy,
         )
         self._agent.on_invite = self._take_call
         self._names = Names(settings.resolver, say) if settings.resolver else None

@@ -26,6 +26,8 @@ class Party(Table):
     turn_transports: tuple[TurnTransport, ...] = Field(default=("udp",), min_length=1)
     """To the relay, in the order in which the client tries them at sign-in: the rungs of the fallback ladder. UDP
     alone unless told: a row's path is that of UDP, and over another transport a firewall in its way would go unseen."""
+    proxy: Name | None = None
+    "Service of kind proxy that signaling goes through, by HTTP CONNECT (RFC 9110 section 9.3.6); media never does."
     ice: bool = True
     "False: plain RTP, as of an old IP telephone: no ICE, no relay, no encryption; the other end must be the same."
     file_bytes: int = Field(default=65_536, ge=1, le=1_048_576)

@@ -225,9 +225,10 @@ class Service(Table):
     It is started where a party of the scenario, or another service, needs it, or a leg names it.
     """
 
-    kind: Literal["resolver", "name-server"]
+    kind: Literal["resolver", "name-server", "proxy"]
     """resolver: answers its organisation's own names, and asks another for the rest;
-    name-server: has the names that everybody may see, and answers clients too."""
+    name-server: has the names that everybody may see, and answers clients too;
+    proxy: a web proxy, which takes requests on its node's inner side and goes out by the node's default route."""
     node: NodeName
     title: str = ""
     clients: tuple[Name, ...] = ()

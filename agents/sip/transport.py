@@ -19,6 +19,7 @@ from agents.sip.errors import CertificateRefused, MalformedMessage, TransportFai
 from agents.sip.framing import StreamFramer
 from agents.sip.hop import Hop, Listen, TransportName
 from agents.sip.tls import Credentials, check_identity, refusal_of
+from agents.sip.tunnel import WebProxy, open_tunnel
 
 ANY_ADDRESS = "0.0.0.0"
 Endpoint = tuple[str, int]
@@ -119,9 +120,10 @@ class _UdpEndpoint(asyncio.DatagramProtocol):
 class StreamFlow(asyncio.Protocol):
     """A TCP connection, plain or with TLS."""
 
-    def __init__(self, network: "SocketNetwork", transport: TransportName) -> None:
+    def __init__(self, network: "SocketNetwork", transport: TransportName, beyond: Endpoint | None = None) -> None:
+        """*beyond* is the far end of a tunnel, where the connection itself ends at a web proxy."""
         self.transport: TransportName = transport
-        self._network = network
+        self._network, self._beyond = network, beyond
         self._framer = StreamFramer()
         self.local: Endpoint = ("", 0)
         self.remote: Endpoint = ("", 0)
@@ -130,7 +132,7 @@ class StreamFlow(asyncio.Protocol):
         """Note the two ends (asyncio calls this)."""
         self._socket = cast(asyncio.Transport, transport)
         self.local = transport.get_extra_info("sockname")[:2]
-        self.remote = transport.get_extra_info("peername")[:2]
+        self.remote = self._beyond or transport.get_extra_info("peername")[:2]
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._network.add_connection(self)
 
@@ -169,10 +171,13 @@ class StreamFlow(asyncio.Protocol):
 class SocketNetwork:
     """The sockets of one SIP element."""
 
-    def __init__(self, *, local_address: str = ANY_ADDRESS, tls: Credentials | None = None) -> None:
+    def __init__(
+        self, *, local_address: str = ANY_ADDRESS, tls: Credentials | None = None, proxy: WebProxy | None = None
+    ) -> None:
+        """With a *proxy* every connection that is opened goes through it."""
         self.on_message: Callable[[bytes, Flow], None] = lambda data, flow: None
         self.on_lost: Callable[[Flow], None] = lambda flow: None
-        self._local_address = local_address
+        self._local_address, self._proxy = local_address, proxy
         self._tls = tls
         self._udp: dict[str, _UdpEndpoint] = {}
         "The socket to send from, by local address: the first that was bound there."
@@ -250,17 +255,27 @@ class SocketNetwork:
         where = f"{hop.address}:{hop.port}"
         is_tls = hop.transport == "tls"
         context = self._credentials().client_context() if is_tls else None
+        server_name = (hop.name or hop.address) if is_tls else None
         loop = asyncio.get_running_loop()
         try:
-            _, flow = await loop.create_connection(
-                lambda: StreamFlow(self, hop.transport), hop.address, hop.port, local_addr=source, ssl=context,
-                server_hostname=(hop.name or hop.address) if is_tls else None,
-            )  # fmt: skip
+            if self._proxy is None:
+                _, flow = await loop.create_connection(
+                    lambda: StreamFlow(self, hop.transport), hop.address, hop.port, local_addr=source, ssl=context,
+                    server_hostname=server_name,
+                )  # fmt: skip
+            else:
+                beyond = (hop.address, hop.port)
+                tunnel = await open_tunnel(self._proxy, beyond, source)
+                _, flow = await loop.create_connection(
+                    lambda: StreamFlow(self, hop.transport, beyond), sock=tunnel, ssl=context,
+                    server_hostname=server_name,
+                )  # fmt: skip
         except OSError as problem:
             if (refusal := refusal_of(problem, where)) is not None:
                 raise refusal from None
             why = problem.strerror or errno.errorcode.get(problem.errno or 0, "") or str(problem)
-            raise TransportFailure(f"cannot connect to {where}: {why}") from None
+            by = f" by the proxy {self._proxy}" if self._proxy else ""
+            raise TransportFailure(f"cannot connect to {where}{by}: {why}") from None
         if is_tls:
             try:
                 flow.check_certificate(hop.name)

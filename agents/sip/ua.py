@@ -27,6 +27,7 @@ from agents.sip.stack import ClientTransaction, ServerTransaction, Stack
 from agents.sip.tls import Credentials
 from agents.sip.transaction import Timing
 from agents.sip.transport import Flow, Network, SocketNetwork
+from agents.sip.tunnel import WebProxy
 
 __all__ = [
     "Dialog", "Hop", "IncomingCall", "Listen", "RelayCredentials", "SipError", "SipFailure", "SipTimeout",
@@ -55,6 +56,7 @@ class UserAgent:
         password: str = "",
         t1_ns: int = 500_000_000,
         listen: Sequence[Listen] = (),
+        proxy: WebProxy | None = None,
         network: Network | None = None,
         tls: Credentials | None = None,
     ) -> None:
@@ -64,10 +66,10 @@ class UserAgent:
         Request-URI, which must then be an IPv4 address. *transport* is used where there is no server. *listen* gives
         fixed ports; without it UDP binds any port at *local_address*, and TCP takes calls only over the connection it
         opened to the server. *tls* says whom to trust where the transport is tls. *username* defaults to the user part
-        of *uri*. *network* stands in for sockets in tests.
+        of *uri*. *proxy* is a web proxy that every connection goes through. *network* stands in for sockets in tests.
         """
         address = URI.parse(uri)
-        network = network or SocketNetwork(local_address=local_address, tls=tls)
+        network = network or SocketNetwork(local_address=local_address, tls=tls, proxy=proxy)
         self.on_invite: Callable[[IncomingCall], Awaitable[None]] | None = None
         "Called, in a task of its own, for each new call. None answers 480. If it raises, the call gets 500."
         self.on_message: Callable[[str, str, bytes], Awaitable[None]] | None = None

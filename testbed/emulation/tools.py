@@ -21,6 +21,7 @@ _PACKAGES: Final = {
     "mnexec": "mininet",
     "dnsmasq": "dnsmasq-base",
     "nginx": "nginx-light",
+    "tinyproxy": "tinyproxy-bin",
 }
 "Program to the Debian package that brings it."
 _PROC_SYS: Final = Path("/proc/sys")

@@ -13,7 +13,7 @@ from testbed.plan.adjacency import Adjacency
 from testbed.plan.cast import Cast, Server
 from testbed.plan.model import CallPlan, Job
 from testbed.plan.names import Names
-from testbed.plan.signaling import PLAIN, SIP_PORT, Signaling
+from testbed.plan.signaling import CLIENT_TLS_PORT, PLAIN, SIP_PORT, SIP_PORTS, Signaling
 from testbed.scenario import Party
 from testbed.spec import Spec
 
@@ -43,6 +43,7 @@ class Jobs:
         """Return every job: servers first, in the order in which they depend on each other; none on a stopped node."""
         every = (
             *self._name_servers(),
+            *self._proxies(),
             *self._servers(),
             *(self._party(name, party) for name, party in self._scenario.parties.items()),
         )
@@ -62,6 +63,18 @@ class Jobs:
         for server in self.name_servers:
             forward_to = addresses[server.forward] if server.forward else None
             yield self._job(server.node, "stock", stock.dnsmasq(server, forward_to=forward_to), name=server.name)
+
+    def _proxies(self) -> Iterator[Job]:
+        """Yield the web proxies that a party signals through, or that a leg names."""
+        used = {party.proxy for party in self._scenario.parties.values()}
+        named = used | {end for leg in self._scenario.legs for end in (leg.from_, leg.to)}
+        for name, service in self._topology.services.items():
+            if service.kind == "proxy" and name in named:
+                address = str(inner_address(self._topology, self._adjacency, service.node))
+                arguments = stock.tinyproxy(address, connect_ports=(CLIENT_TLS_PORT, *SIP_PORTS))
+                # What a tunnel for signaling carries is signaling, wherever the proxy awaits it.
+                tunnels = {"listen": [{"transport": "tcp", "port": stock.PROXY_PORT}]} if name in used else {}
+                yield self._job(service.node, "stock", arguments | tunnels, name=name)
 
     def _servers(self) -> Iterator[Job]:
         for pool in self._cast.pools():
@@ -218,6 +231,7 @@ class Jobs:
             "relay_side": "internal" if self._cast.is_inside(party.node, pool) else "external",
             "transport": party.transport,
             "turn_transports": list(party.turn_transports),
+            "proxy": self._proxy(party),
             "guest": party.home is None,
             "media": self._media_marks("client_ports"),
             "file_bytes": party.file_bytes,
@@ -232,6 +246,13 @@ class Jobs:
             return {"server": {"domain": domain, "transport": transport}, "resolver": asked.address}
         pool = self._cast.server_pool(name)
         return {"server": self._signaling.for_client(pool, seen_from=party.node, transport=transport, domain=domain)}
+
+    def _proxy(self, party: Party) -> dict[str, Any] | None:
+        if party.proxy is None:
+            return None
+        node = self._topology.services[party.proxy].node
+        address = str(inner_address(self._topology, self._adjacency, node))
+        return {"address": address, "port": stock.PROXY_PORT, "transport": "tcp"}
 
     def _relay(self, edge: str) -> dict[str, Any]:
         return {

@@ -48,6 +48,7 @@ def _party_faults(name: str, party: Party, topology: Topology) -> Iterator[Fault
     match = _SIP_URI.fullmatch(party.uri)
     if match is None:
         yield Fault((*key, "uri"), f"must be an address of record like 'sip:alice@contoso.example', not {party.uri!r}")
+    yield from _proxy_faults((*key, "proxy"), party, topology)
     if party.home is None:
         return
     yield from name_faults((*key, "home"), [party.home], topology.pools, "pool")
@@ -56,6 +57,15 @@ def _party_faults(name: str, party: Party, topology: Topology) -> Iterator[Fault
         if match[1] not in domains:
             hint = suggest(match[1], domains, what="its domains")
             yield Fault((*key, "uri"), f"pool {party.home} has no users of {match[1]!r}; {hint}")
+
+
+def _proxy_faults(key: Key, party: Party, topology: Topology) -> Iterator[Fault]:
+    if party.proxy is None:
+        return
+    proxies = [name for name, service in topology.services.items() if service.kind == "proxy"]
+    yield from name_faults(key, [party.proxy], proxies, "service of kind proxy")
+    if party.transport == "udp":
+        yield Fault(key, "takes connections only; give the party transport = 'tcp'")
 
 
 def _name_taken(name: str, party: Party, topology: Topology) -> Iterator[Fault]:

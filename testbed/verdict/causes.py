@@ -51,9 +51,14 @@ def explain_silence(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
     if leg.flow not in ("signaling", "media"):
         return _never_sent(run, leg, traffic)
     sip = _signaling_of(run, traffic.sources, [walk for walk in walks if walk.kind == Kind.SIP], leg)
-    if sip is not None:
+    if sip is not None and not _is_hidden(run, leg, traffic):
         return _explain_signaling_only(run, leg, sip)
     return _never_sent(run, leg, traffic)
+
+
+def _is_hidden(run: Run, leg: Leg, traffic: LegTraffic) -> bool:
+    """Whether signaling may have gone out by a link that nobody watched, whatever else was signaled: as a proxy's."""
+    return leg.flow == "signaling" and any(_ends(run, name) & traffic.sources for name in run.incomplete)
 
 
 def _never_sent(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
