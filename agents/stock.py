@@ -64,10 +64,12 @@ class StockProgram:
         self._settings = settings
         self._directory = tempfile.TemporaryDirectory(prefix=f"{settings.program}-")
         self.child = ChildProgram(settings.program, settings.package)
+        self.home = Path(self._directory.name)
+        "Its working directory, until it is stopped."
 
     async def start(self, *, limit_s: float = READY_LIMIT_S) -> None:
         """Write the files and start it; return when it takes connections. Raises ChildFailure."""
-        home, settings = Path(self._directory.name), self._settings
+        home, settings = self.home, self._settings
         for name, text in settings.files.items():
             path = home / name
             path.parent.mkdir(parents=True, exist_ok=True)

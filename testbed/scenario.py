@@ -7,7 +7,7 @@ from pydantic import Field
 from testbed.topology import MediaKind, Name, NodeName, SegmentKind, Table
 from testbed.units import Duration
 
-FlowKind = Literal["signaling", "media", "dns", "crl", "portal", "telemetry", "cdn"]
+FlowKind = Literal["signaling", "media", "dns", "crl", "portal", "telemetry", "cdn", "stream"]
 TurnTransport = Literal["udp", "tcp", "tls"]
 "Between a client and its relay: UDP on port 3478, TCP or TLS on port 443."
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
@@ -49,6 +49,21 @@ class Call(Table):
     "Audio always; the others beside it."
     bundled: bool = True
     "Whether all media share one transport, with the ports and the mark of audio; else each kind has its own."
+
+
+class Broadcast(Table):
+    """A conference that is broadcast: an audience pulls it from a content delivery network as a buffered stream."""
+
+    call: int = Field(default=0, ge=0)
+    "Which of the calls, counted from 0: a conference."
+    cdn: Name
+    "Service that the audience asks; what it asks in turn is the origin."
+    attendees: tuple[Name, ...] = Field(min_length=1)
+    "Parties who watch. They take part in no call."
+    viewers: int = Field(default=3, ge=1, le=100)
+    "Players at each attendee's node."
+    buffer: Duration = 2_000_000_000
+    "How much of the stream a player wants to have before it plays."
 
 
 Disposition = Literal[
@@ -164,6 +179,7 @@ class Scenario(Table):
     topology: Name
     parties: dict[Name, Party]
     calls: tuple[Call, ...]
+    broadcast: Broadcast | None = None
     legs: tuple[Leg, ...]
     article: ArticleCell = ArticleCell()
     relays: tuple[int, ...] = ()

@@ -225,16 +225,19 @@ class Service(Table):
     It is started where a party of the scenario, or another service, needs it, or a leg names it.
     """
 
-    kind: Literal["resolver", "name-server", "proxy"]
+    kind: Literal["resolver", "name-server", "proxy", "origin", "cdn"]
     """resolver: answers its organisation's own names, and asks another for the rest;
     name-server: has the names that everybody may see, and answers clients too;
-    proxy: a web proxy, which takes requests on its node's inner side and goes out by the node's default route."""
+    proxy: a web proxy, which takes requests on its node's inner side and goes out by the node's default route;
+    origin: the encoder and web server of Meeting Broadcast; cdn: a web cache before an origin."""
     node: NodeName
     title: str = ""
     clients: tuple[Name, ...] = ()
     "Organisations whose users' machines ask it for names."
     forward: Name | None = None
-    "Service that a resolver asks for what it does not know."
+    "Service that a resolver asks for what it does not know, or a cdn for what it does not have."
+    caches: bool = True
+    "Whether a cdn keeps what it has fetched."
 
 
 class Topology(Table):

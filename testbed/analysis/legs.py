@@ -24,6 +24,7 @@ KINDS: Final[Mapping[FlowKind, frozenset[Kind]]] = {
     "portal": WEB,
     "telemetry": WEB,
     "cdn": WEB,
+    "stream": WEB,
 }
 "What the packets of a flow are; whose they are the leg's ends tell."
 

@@ -34,6 +34,7 @@ ICMP: Final = 1
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 _BGP_PORT: Final = 179
 _DNS_PORT: Final = 53
+_HTTP_PORT: Final = 80
 _WRAPPED: Final = np.array([Kind.OTHER, Kind.CHANNEL_DATA, Kind.TURN_INDICATION], np.uint8)
 "By encapsulation: what a frame is if what is inside is nothing known."
 _STRAY_BYTES: Final = 4
@@ -318,7 +319,9 @@ def _kind_by_port(ip: dict[str, Any], places: _SipPlaces, is_arp: Bools) -> NDAr
 
 def _payloads(read: Reader, ip: dict[str, Any], kind: NDArray[np.uint8]) -> Payloads:
     """Return the payload columns of every row; only UDP, and TCP that may be TURN, is looked into."""
-    open_tcp = (kind == Kind.TCP) & (ip["payload_length"] >= 4)
+    # What HTTP carries may begin like TURN, and is none.
+    is_http = (ip["source_port"] == _HTTP_PORT) | (ip["destination_port"] == _HTTP_PORT)
+    open_tcp = (kind == Kind.TCP) & (ip["payload_length"] >= 4) & ~is_http
     asked = ("payload_offset", "payload_length", "protocol", "source_port", "destination_port")
     rows = np.flatnonzero(((ip["protocol"] == UDP) & (kind == Kind.OTHER)) | open_tcp)
     offset, length, protocol, *ports = (ip[name][rows] for name in asked)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from testbed.plan import stock
 from testbed.plan.addresses import host_name, inner_address, own_address
 from testbed.plan.adjacency import Adjacency
+from testbed.plan.broadcast import BroadcastJobs
 from testbed.plan.cast import Cast, Server
 from testbed.plan.model import CallPlan, Job
 from testbed.plan.names import Names
@@ -33,6 +34,7 @@ class Jobs:
         self._trunks = tuple(self._cast.trunks())
         self._names = Names(self._cast, adjacency, self._signaling)
         self.name_servers = self._names.servers()
+        self._broadcast = BroadcastJobs(self._cast, adjacency)
         calls = enumerate(spec.scenario.calls)
         hosts = (self._cast.host(index) for index, call in calls if call.kind == "conference")
         self._conferences = tuple(dict.fromkeys(hosts))
@@ -45,15 +47,20 @@ class Jobs:
             *self._name_servers(),
             *self._proxies(),
             *self._servers(),
+            *self._broadcast.servers(self._broadcast_meeting()),
             *(self._party(name, party) for name, party in self._scenario.parties.items()),
         )
         return tuple(job for job in every if self._cast.is_running(job.node))
 
     def calls(self) -> tuple[CallPlan, ...]:
         """Return what each calling party does once all are ready."""
-        return tuple(
-            plan for index in range(len(self._scenario.calls)) for plan in self._call(index) if self._is_played(plan)
-        )
+        calls = (plan for index in range(len(self._scenario.calls)) for plan in self._call(index))
+        return tuple(plan for plan in (*calls, *self._broadcast.calls()) if self._is_played(plan))
+
+    def _broadcast_meeting(self) -> CallPlan | None:
+        """Return somebody's call to the conference that is broadcast."""
+        broadcast = self._scenario.broadcast
+        return next(self._call(broadcast.call), None) if broadcast else None
 
     def _is_played(self, plan: CallPlan) -> bool:
         return self._cast.is_running(self._scenario.parties[plan.party].node)
@@ -202,6 +209,8 @@ class Jobs:
         return self._cast.role_nodes(server.pool, "edge" if self._cast.is_connector(server.pool) else "front-end")[0]
 
     def _party(self, name: str, party: Party) -> Job:
+        if name in self._broadcast.attendees:
+            return self._broadcast.attendee(name, party, self._tones)
         phone = self._cast.is_phone(party)
         gateway = next((trunk.server.node for trunk in self._trunks if trunk.phone == name), party.node)
         arguments = {

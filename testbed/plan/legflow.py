@@ -26,6 +26,7 @@ _ASKED: Final[dict[FlowKind, tuple[Protocol, int]]] = {
     "portal": ("tcp", 80),
     "telemetry": ("tcp", 80),
     "cdn": ("tcp", 80),
+    "stream": ("tcp", 80),
 }
 "What a server of each kind of flow is asked by; signaling and media are not asked for at one port."
 EPHEMERAL_PORT: Final = 49152

@@ -10,6 +10,7 @@ from testbed.plan.model import DnsRecord, NameServer
 
 DNS_PORT: Final = 53
 PROXY_PORT: Final = 8080
+HTTP_PORT: Final = 80
 _RECORD_TTL_S: Final = 300
 _TUNNEL_IDLE_S: Final = 7200
 "Longer than any call: a proxy that closes a tunnel takes the registration with it."
@@ -68,3 +69,50 @@ def tinyproxy_configuration(address: str, *, connect_ports: Iterable[int]) -> st
         *(f"ConnectPort {port}" for port in connect_ports),
     ]
     return "\n".join(lines) + "\n"
+
+
+def nginx(server: str, address: str) -> dict[str, Any]:
+    """Return the arguments of a web server at *address*; *server* is what its configuration has inside http."""
+    return {
+        "command": ["nginx", "-p", "{directory}", "-c", "nginx.conf", "-e", "stderr"],
+        "package": "nginx-light",
+        "files": {"nginx.conf": nginx_configuration(server)},
+        "ready": [{"address": address, "port": HTTP_PORT}],
+    }
+
+
+def nginx_configuration(server: str) -> str:
+    """Return nginx's configuration file: one process, in the foreground, writing below its own directory only."""
+    folders = [f"{name}_temp_path {name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
+    # As root nginx would give its folders to another user, and a world has none.
+    head = ["user root;", "daemon off;", "master_process off;", "pid nginx.pid;", "error_log stderr error;"]
+    lines = [*head, "events { worker_connections 1024; }", "http {", "access_log off;", *folders, server.strip(), "}"]
+    return "\n".join(lines) + "\n"
+
+
+def origin_configuration(address: str) -> str:
+    """Return the server of a live stream: its playlist is never old, its segments never change."""
+    return f"""
+types {{ application/vnd.apple.mpegurl m3u8; audio/basic au; }}
+server {{
+    listen {address}:{HTTP_PORT};
+    root www;
+    location / {{ add_header Cache-Control "max-age=3600"; }}
+    location ~ \\.m3u8$ {{ add_header Cache-Control "no-store"; }}
+}}"""
+
+
+def cache_configuration(address: str, *, upstream: str, caches: bool) -> str:
+    """Return a web cache before the server at *upstream*; the first who asks for something has all others wait."""
+    keep = "proxy_cache kept; proxy_cache_lock on;" if caches else "proxy_cache off;"
+    return f"""
+proxy_cache_path cache keys_zone=kept:1m;
+server {{
+    listen {address}:{HTTP_PORT};
+    location / {{
+        proxy_pass http://{upstream}:{HTTP_PORT};
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        {keep}
+    }}
+}}"""

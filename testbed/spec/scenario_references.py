@@ -35,6 +35,7 @@ def scenario_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
         yield from _name_taken(name, party, topology)
     for index, call in enumerate(scenario.calls):
         yield from _call_faults(("calls", index), call, scenario, topology)
+    yield from _broadcast_faults(scenario, topology)
     yield from _leg_faults(("legs",), scenario.legs, scenario, topology)
     yield from _during_faults(scenario, topology)
     yield from _expectation_faults(scenario)
@@ -131,6 +132,23 @@ def _during_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
         yield from _leg_faults((*key, "legs"), during.legs, scenario, topology)
     if scenario.during and scenario.lasts <= ready:
         yield Fault(("lasts",), f"must be more than {ready / 1e9:g} s, when the last of `during` has settled")
+
+
+def _broadcast_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
+    broadcast = scenario.broadcast
+    if broadcast is None:
+        return
+    cdns = [name for name, service in topology.services.items() if service.kind == "cdn"]
+    yield from name_faults(("broadcast", "cdn"), [broadcast.cdn], cdns, "service of kind cdn")
+    conferences = [index for index, call in enumerate(scenario.calls) if call.kind == "conference"]
+    if broadcast.call not in conferences:
+        there = ", ".join(map(str, conferences)) or "there is none"
+        yield Fault(("broadcast", "call"), f"call {broadcast.call} is no conference; conferences: {there}")
+    yield from name_faults(("broadcast", "attendees"), broadcast.attendees, scenario.parties, "party")
+    calling = {n for call in scenario.calls for n in (call.caller, call.callee, *call.participants) if n is not None}
+    for name in broadcast.attendees:
+        if name in calling:
+            yield Fault(("broadcast", "attendees"), f"{name!r} takes part in a call, so it is no attendee")
 
 
 def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology: Topology) -> Iterator[Fault]:

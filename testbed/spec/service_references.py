@@ -41,9 +41,15 @@ def _forward_faults(topology: Topology) -> Iterator[Fault]:
         if service.forward is None:
             if service.kind == "resolver":
                 yield Fault(key, "missing; a resolver asks another name server for what it does not know")
+            elif service.kind == "cdn":
+                yield Fault(key, "missing; a cdn asks an origin for what it does not have")
+            continue
+        if service.kind == "cdn":
+            origins = [each for each, other in topology.services.items() if other.kind == "origin"]
+            yield from name_faults(key, [service.forward], origins, "origin")
             continue
         if service.kind != "resolver":
-            yield Fault(key, f"belongs to kind 'resolver', not {service.kind!r}")
+            yield Fault(key, f"belongs to kind 'resolver' or 'cdn', not {service.kind!r}")
             continue
         yield from name_faults(key, [service.forward], servers, "name server")
         if name in _asked(topology, service.forward):

@@ -22,6 +22,7 @@ from testbed.verdict.legs import LegJudgement, judge_leg
 from testbed.verdict.principles import describe_principles
 from testbed.verdict.quality import remove_quality, write_quality
 from testbed.verdict.relaying import judge_pair, judge_relays
+from testbed.verdict.streaming import judge_delivery, judge_playing
 from testbed.verdict.timeline import remove_timeline, write_timeline
 
 FORMAT: Final = 1
@@ -135,6 +136,10 @@ def _checks(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
         checks.append(judge_heard(run, spoken))
         if run.events is not None:
             checks.append(judge_audio(run, run.events))
+    if scenario.broadcast:
+        checks.append(judge_delivery(run, scenario.broadcast))
+        if run.events is not None:
+            checks.append(judge_playing(run, scenario.broadcast, run.events))
     return checks
 
 

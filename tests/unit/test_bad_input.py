@@ -59,7 +59,7 @@ SCHEMA_FAULTS = [
         "no bit set beyond its length",
     ),
     ('table = "online"', 'table = "onlin"', "call.toml: table", "must be 'online', 'hybrid'"),
-    ('flow = "media"', 'flow = "medium"', "call.toml: legs.1.flow", "or 'cdn', not 'medium'"),
+    ('flow = "media"', 'flow = "medium"', "call.toml: legs.1.flow", "or 'stream', not 'medium'"),
     ('callee = "ben"', 'calee = "ben"', "call.toml: calls.0.calee", "did you mean 'callee'?"),
     ('title = "Ann calls Ben"', "", "call.toml: title", "missing"),
     (
@@ -127,7 +127,7 @@ SERVICE_FAULTS = [
         (('forward = "names"', 'forward = "name"'), "inside.forward", "no name server 'name'"),
         (('forward = "names"', 'forward = "inside"'), "inside.forward", "would come back"),
         (('clients = ["contoso"]', 'forward = "inside"'), "names.forward", "belongs to kind 'resolver'"),
-        (('kind = "resolver"', 'kind = "dns"'), "inside.kind", "must be 'resolver' or 'name-server', not 'dns'"),
+        (('kind = "resolver"', 'kind = "dns"'), "inside.kind", "'origin' or 'cdn', not 'dns'"),
     )
 ]
 REFERENCE_FAULTS = [

@@ -208,9 +208,10 @@ def test_every_prefix_has_its_way_in_the_catalogues_world() -> None:
     document = as_json(topology.endpoints, [], destinations.ways(topology, client), client)
     rows = document["endpoints"]
     assert isinstance(rows, list) and client == "alice" == document["from"]
-    found = [way for row in rows for way in row["ways"]]
-    assert found and all(way["end"] == "DELIVERED" and way["allowed"] for way in found)
-    assert {tuple(way["forward"]) for way in found} == {("customer", "expressroute", "microsoft")}
+    found = {row["expressRoute"]: [way for way in row["ways"]] for row in rows if row["ways"]}
+    assert all(way["end"] == "DELIVERED" and way["allowed"] for ways in found.values() for way in ways)
+    assert {tuple(way["forward"]) for way in found[True]} == {("customer", "expressroute", "microsoft")}
+    assert {tuple(way["forward"]) for way in found[False]} == {("customer", "internet", "microsoft")}
 
 
 def test_ports_are_told_as_ranges_and_names_as_deciding_by_themselves() -> None:

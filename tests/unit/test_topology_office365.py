@@ -109,7 +109,7 @@ ARTICLE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 EVERY = tuple(entry.scenario for entry in catalogue.list_scenarios() if entry.table not in catalogue.OWN_TABLES)
 EVERY_ROW = (
     "CC-1 CC-2 HY-1 HY-2 HY-3 HY-4 HY-5 NE-1 ON-1 ON-2 ON-3 ON-4 ON-5 ON-6 ON-7 ON-8 "
-    "PF-2 PF-2P PF-2R PF-3 PF-3B PF-4 PX-1"
+    "PF-2 PF-2P PF-2R PF-3 PF-3B PF-4 PF-6 PX-1"
 )
 
 
@@ -234,7 +234,7 @@ def test_customers_learn_nothing_but_the_cloud_over_expressroute() -> None:
 
 def test_conference_and_mediation_servers_are_reached_through_an_edge_only() -> None:
     world = office365()
-    edges = {"on-edge1", "on-edge2", "on-fe", "ms-int", "ms-near", "ms-far", "phone"}
+    edges = {"on-edge1", "on-edge2", "on-fe", "on-cast", "ms-int", "ms-near", "ms-far", "phone"}
     for server in ("on-conf", "on-med", "on-conf-far"):
         assert "default" not in world.nodes[server].routes
         assert {hop.peer for hop in Adjacency(world).of(server)} <= edges | {"on-conf", "on-med", "on-conf-far"}
