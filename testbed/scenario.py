@@ -62,8 +62,8 @@ class Broadcast(Table):
     "Parties who watch. They take part in no call."
     viewers: int = Field(default=3, ge=1, le=100)
     "Players at each attendee's node."
-    buffer: Duration = 2_000_000_000
-    "How much of the stream a player wants to have before it plays."
+    buffer: Duration = 3_000_000_000
+    "How much of the stream a player wants to have before it plays: three segments (RFC 8216 section 6.3.3)."
 
 
 Disposition = Literal[

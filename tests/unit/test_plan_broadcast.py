@@ -33,7 +33,7 @@ def test_encoder_cache_and_audience_have_their_jobs() -> None:
     assert origin.arguments["origin"]["ready"] == [{"address": "198.18.129.2", "port": 80}]
     assert (cdn.program, cdn.stage) == ("stock", "service")
     assert "proxy_pass http://198.18.129.2:80;" in cdn.arguments["files"]["nginx.conf"]
-    assert (bob.program, bob.arguments["viewers"], bob.arguments["buffer_ns"]) == ("attendee", 5, 2_000_000_000)
+    assert (bob.program, bob.arguments["viewers"], bob.arguments["buffer_ns"]) == ("attendee", 5, 3_000_000_000)
 
 
 def test_attendees_watch_and_presenters_call() -> None:
