@@ -103,16 +103,17 @@ server {{
 
 
 def cache_configuration(address: str, *, upstream: str, caches: bool) -> str:
-    """Return a web cache before the server at *upstream*; the first who asks for something has all others wait."""
-    keep = "proxy_cache kept; proxy_cache_lock on;" if caches else "proxy_cache off;"
+    """Return a web cache before the server at *upstream*; the first who asks for a segment has all others wait.
+
+    Playlists are asked for without: where nothing may be kept, nginx would have those who wait ask one after the other.
+    """
+    keep = "proxy_cache kept; proxy_cache_lock on;" if caches else ""
     return f"""
 proxy_cache_path cache keys_zone=kept:1m;
+proxy_http_version 1.1;
+proxy_set_header Connection "";
 server {{
     listen {address}:{HTTP_PORT};
-    location / {{
-        proxy_pass http://{upstream}:{HTTP_PORT};
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        {keep}
-    }}
+    location / {{ proxy_pass http://{upstream}:{HTTP_PORT}; {keep} }}
+    location ~ \\.m3u8$ {{ proxy_pass http://{upstream}:{HTTP_PORT}; }}
 }}"""
