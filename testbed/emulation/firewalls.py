@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,12 +94,14 @@ async def collect_evidence(network: EmulatedNetwork, logs: list[ConnectionLog]) 
 
 
 async def _evidence_of(node: NamespaceNode, log: ConnectionLog | None) -> dict[str, Any]:
+    began_ns = time.time_ns()
     rules, table, statistics = await asyncio.gather(
         commands.run(node.name, "iptables-save", "-c"),
         commands.run(node.name, "conntrack", "-L"),
         commands.run(node.name, "conntrack", "-S"),
     )
     return {
+        "counted_ns": [began_ns, time.time_ns()],
         "rules": counted_rules(rules),
         "conntrack": table.splitlines(),
         "conntrack_events": await log.stop() if log else [],

@@ -149,6 +149,20 @@ def test_a_run_in_which_nothing_is_to_die_is_held_to_account_too(tmp_path: Path)
     assert verdict["reason"].startswith("accounting: fw-er: 1 packets came and did not leave, it dropped 0 by rules")
 
 
+@pytest.mark.parametrize(("counted", "verdict"), [(3, "PASS"), (2, "FAIL"), (4, "FAIL")])
+def test_what_is_dropped_after_the_rules_were_read_is_named_and_not_held_against_them(
+    counted: int, verdict: str, tmp_path: Path
+) -> None:
+    wire = unanswered(Wire())
+    read_ns = wire.now_ns + 100_000_000
+    wire.now_ns += 200_000_000
+    unanswered(wire, count=2)
+    told = judged(wire, tmp_path, dying(), evidence(counted, counted_ns=[read_ns, read_ns + 1]))
+    check = next(check for check in told["checks"] if check["check"] == "accounting")
+    assert check["verdict"] == verdict, check
+    assert check["observed"]["fw-inet"]["logged_after_counting"] == {"invalid": 2}
+
+
 def test_later_fragments_of_a_dropped_packet_are_named_and_not_counted_twice(tmp_path: Path) -> None:
     wire = unanswered(Wire())
     wire.carry(BACK, (FE, 0), (ER_POOL, 0), b"the rest")
