@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from sipmessage import URI
 
 from agents import g711, tone
+from agents.browser import Browser, Visit
 from agents.call import Call, CallEnded, Milestones, Session, cause_of, take, tones_of
 from agents.files import FileChannel, file_of
 from agents.ice import TurnTransport
@@ -56,6 +57,9 @@ class Settings:
     tones_hz: dict[str, int]
     "Who plays which tone, for the result to name whom we heard."
     is_guest: bool
+    visits: tuple[Visit, ...]
+    authority: str
+    "Whom to trust on visits, PEM."
     uses_ice: bool
     "Else plain RTP, without a relay."
     marks: dict[Kind, Mark]
@@ -88,6 +92,8 @@ class Settings:
                 tone_hz=int(job["tone_hz"]),
                 tones_hz=tones_of(job),
                 is_guest=bool(job.get("guest", False)),
+                visits=tuple(Visit(**visit) for visit in job.get("visits", {}).get("to", ())),
+                authority=job.get("visits", {}).get("authority", ""),
                 uses_ice=bool(job.get("ice", True)),
                 marks=marks_of(job),
                 file_bytes=int(job.get("file_bytes", 65536)),
@@ -148,8 +154,13 @@ class Client:
         self._is_registered = True
         self._registration_ms = (asyncio.get_running_loop().time() - began_s) * 1000
         self._say({"type": "event", "event": "registered", "registration_ms": round(self._registration_ms, 3)})
-        if settings.uses_relay:
-            await self._relay.server()
+        await asyncio.gather(self._make_visits(), *([self._relay.server()] if settings.uses_relay else []))
+
+    async def _make_visits(self) -> None:
+        """Visit the web servers that a client visits when it has signed in; what does not work is told, no more."""
+        if self._settings.visits and self._names is not None:
+            browser = Browser(self._names, self._settings.authority, self._say)
+            await asyncio.gather(*(browser.visit(visit) for visit in self._settings.visits))
 
     async def _register(self) -> None:
         """Register, at another server where the first one says that we are at home there (RFC 3261 section 8.1.3.4)."""

@@ -1,14 +1,15 @@
 """A stock server program in a node (dnsmasq, nginx ...): its files written, started, waited for, followed, ended.
 
-Job: `{"command": [program, argument, ...], "package": Debian package, "files": {name: text}?, "ready": [{"address",
-"port"}]}`. The files are written into a directory of the program's own, which is its working directory and stands for
-`{directory}` in arguments and files; a name may have folders (`www/index.html`). It is ready when it takes TCP
-connections at every address and port of `ready`.
+Job: `{"command": [program, argument, ...], "package": Debian package, "files": {name: text or {"base64"}}?, "ready":
+[{"address", "port"}]}`. The files are written into a directory of the program's own, which is its working directory and
+stands for `{directory}` in arguments and files; a name may have folders (`www/index.html`). It is ready when it takes
+TCP connections at every address and port of `ready`.
 
 nginx and its like must stay in the foreground and write their log to standard output or error; its end is a failure.
 """
 
 import asyncio
+import base64
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class Settings:
     program: str
     arguments: tuple[str, ...]
     package: str
-    files: Mapping[str, str]
+    files: Mapping[str, str | bytes]
+    "Text, in which the directory is filled in, or bytes."
     ready: tuple[tuple[str, int], ...]
 
     @classmethod
@@ -43,7 +45,7 @@ class Settings:
                 program=program,
                 arguments=tuple(arguments),
                 package=str(job["package"]),
-                files={str(name): str(text) for name, text in job.get("files", {}).items()},
+                files={str(name): _content(given) for name, given in job.get("files", {}).items()},
                 ready=tuple((str(end["address"]), int(end["port"])) for end in job["ready"]),
             )
         except KeyError as missing:
@@ -55,6 +57,11 @@ class Settings:
         if not settings.ready:
             raise ValueError("ready: names no address, so nobody could tell when the program serves")
         return settings
+
+
+def _content(given: str | Mapping[str, str]) -> str | bytes:
+    """Return a file's content from a job: text, or `{"base64": ...}`."""
+    return given if isinstance(given, str) else base64.b64decode(given["base64"], validate=True)
 
 
 class StockProgram:
@@ -70,10 +77,10 @@ class StockProgram:
     async def start(self, *, limit_s: float = READY_LIMIT_S) -> None:
         """Write the files and start it; return when it takes connections. Raises ChildFailure."""
         home, settings = self.home, self._settings
-        for name, text in settings.files.items():
+        for name, content in settings.files.items():
             path = home / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text.replace(_DIRECTORY, str(home)))
+            path.write_bytes(content if isinstance(content, bytes) else content.replace(_DIRECTORY, str(home)).encode())
         await self.child.start(
             [part.replace(_DIRECTORY, str(home)) for part in settings.arguments],
             directory=home,

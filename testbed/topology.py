@@ -82,7 +82,7 @@ class Node(Table):
     "net.ipv4.ip_local_port_range: the source ports of this node's clients."
     stopped: bool = False
     "Whether its programs are not started: the machine answers pings and nothing else."
-    certificate: Literal["valid", "expired", "other-name", "other-authority"] = "valid"
+    certificate: Literal["valid", "expired", "other-name", "other-authority", "revoked"] = "valid"
     "What its programs show where they serve TLS: the right certificate, or one with a fault."
 
 
@@ -225,11 +225,13 @@ class Service(Table):
     It is started where a party of the scenario, or another service, needs it, or a leg names it.
     """
 
-    kind: Literal["resolver", "name-server", "proxy", "origin", "cdn"]
+    kind: Literal["resolver", "name-server", "proxy", "origin", "cdn", "crl", "portal", "telemetry"]
     """resolver: answers its organisation's own names, and asks another for the rest;
     name-server: has the names that everybody may see, and answers clients too;
     proxy: a web proxy, which takes requests on its node's inner side and goes out by the node's default route;
-    origin: the encoder and web server of Meeting Broadcast; cdn: a web cache before an origin."""
+    origin: the encoder and web server of Meeting Broadcast; cdn: a web cache before an origin;
+    crl: a web server with what the run's certificate authority has revoked; portal: one with a page, over TLS;
+    telemetry: one that takes what is posted, over TLS."""
     node: NodeName
     title: str = ""
     clients: tuple[Name, ...] = ()

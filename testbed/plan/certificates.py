@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-Condition = Literal["valid", "expired", "other-name", "other-authority"]
+Condition = Literal["valid", "expired", "other-name", "other-authority", "revoked"]
 "What is wrong with a certificate, if anything."
 
 _CURVE: Final = ec.SECP256R1()
@@ -53,8 +53,10 @@ class Authority:
         self.certificate = self._signed(certificate)
         "PEM; what everybody trusts."
 
-    def issue(self, names: Sequence[str], *, label: str, is_expired: bool = False) -> Identity:
+    def issue(self, names: Sequence[str], *, label: str, is_expired: bool = False, crl: str = "") -> Identity:
         """Return the identity of a server that answers for *names* (host and SIP domains); *label* tells keys apart.
+
+        *crl* is the URL of the list in which the certificate would be, were it revoked.
 
         It serves as a client's too: servers show each other their certificates (RFC 5923 section 3).
         """
@@ -69,24 +71,39 @@ class Authority:
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
+        if crl:
+            point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl)], None, None, None)
+            certificate = certificate.add_extension(x509.CRLDistributionPoints([point]), critical=False)
         encoded = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return Identity(self._signed(certificate), encoded.decode())
+
+    def revoke(self, labels: Sequence[str]) -> bytes:
+        """Return the list of what is revoked (RFC 5280 section 5), DER: the certificates issued under *labels*."""
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name).last_update(_BEGIN).next_update(_END)
+        for label in labels:
+            entry = x509.RevokedCertificateBuilder().serial_number(self._serial(label, _END)).revocation_date(_BEGIN)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True).public_bytes(
+            serialization.Encoding.DER
+        )
+
+    def _serial(self, label: str, end: datetime) -> int:
+        return int.from_bytes(hashlib.sha256(f"{self._secret}/serial/{label}/{end}".encode()).digest()[:8], "big") + 1
 
     def _key_of(self, label: str) -> ec.EllipticCurvePrivateKey:
         number = int.from_bytes(hashlib.sha512(f"{self._secret}/{label}".encode()).digest(), "big")
         return ec.derive_private_key(number % (_CURVE_ORDER - 1) + 1, _CURVE)
 
     def _builder(self, subject: x509.Name, label: str, end: datetime) -> x509.CertificateBuilder:
-        serial = int.from_bytes(hashlib.sha256(f"{self._secret}/serial/{label}/{end}".encode()).digest()[:8], "big")
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(self._key_of(label).public_key())
-            .serial_number(serial + 1)
+            .serial_number(self._serial(label, end))
             .not_valid_before(_BEGIN)
             .not_valid_after(end)
             .add_extension(issuer, critical=False)
@@ -115,12 +132,16 @@ class Certificates:
         """Return the certificate of the authority that everybody trusts, PEM."""
         return self._authority.certificate
 
-    def of(self, label: str, names: Sequence[str], condition: Condition) -> Identity:
+    def revoked(self, labels: Sequence[str]) -> bytes:
+        """Return the authority's list of revoked certificates, DER, with those of the servers *labels*."""
+        return self._authority.revoke(labels)
+
+    def of(self, label: str, names: Sequence[str], condition: Condition, *, crl: str = "") -> Identity:
         """Return what the server *label*, which answers for *names*, shows in this *condition*."""
         if condition == "other-authority":
             return Authority(f"{self._secret}/other", name="Another authority").issue(names, label=label)
         shown = [OTHER_NAME] if condition == "other-name" else names
-        return self._authority.issue(shown, label=label, is_expired=condition == "expired")
+        return self._authority.issue(shown, label=label, is_expired=condition == "expired", crl=crl)
 
 
 def _subject(name: str) -> x509.Name:

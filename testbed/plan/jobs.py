@@ -15,6 +15,7 @@ from testbed.plan.cast import Cast, Server
 from testbed.plan.model import CallPlan, Job
 from testbed.plan.names import Names
 from testbed.plan.signaling import CLIENT_TLS_PORT, PLAIN, SIP_PORT, SIP_PORTS, Signaling
+from testbed.plan.visits import Visits
 from testbed.scenario import Party
 from testbed.spec import Spec
 
@@ -32,7 +33,8 @@ class Jobs:
         self._scenario, self._topology, self._adjacency = spec.scenario, spec.topology, adjacency
         self._signaling = Signaling(self._cast, adjacency)
         self._trunks = tuple(self._cast.trunks())
-        self._names = Names(self._cast, adjacency, self._signaling)
+        self._visits = Visits(self._cast, adjacency)
+        self._names = Names(self._cast, adjacency, self._signaling, self._visits.records())
         self.name_servers = self._names.servers()
         self._broadcast = BroadcastJobs(self._cast, adjacency)
         calls = enumerate(spec.scenario.calls)
@@ -46,6 +48,7 @@ class Jobs:
         every = (
             *self._name_servers(),
             *self._proxies(),
+            *(self._job(node, "stock", given, name=name) for name, node, given in self._visits.servers()),
             *self._servers(),
             *self._broadcast.servers(self._broadcast_meeting()),
             *(self._party(name, party) for name, party in self._scenario.parties.items()),
@@ -241,6 +244,7 @@ class Jobs:
             "transport": party.transport,
             "turn_transports": list(party.turn_transports),
             "proxy": self._proxy(party),
+            **self._visits.of(party),
             "guest": party.home is None,
             "media": self._media_marks("client_ports"),
             "file_bytes": party.file_bytes,

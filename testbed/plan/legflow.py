@@ -23,8 +23,8 @@ SIP_PORT: Final = 5060
 _ASKED: Final[dict[FlowKind, tuple[Protocol, int]]] = {
     "dns": ("udp", 53),
     "crl": ("tcp", 80),
-    "portal": ("tcp", 80),
-    "telemetry": ("tcp", 80),
+    "portal": ("tcp", 443),
+    "telemetry": ("tcp", 443),
     "cdn": ("tcp", 80),
     "stream": ("tcp", 80),
 }

@@ -5,7 +5,7 @@ an organisation's own resolver has its own servers as they are seen from inside,
 organisation's own pool shares a domain with the online one (hybrid), all records of the domain point at its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from testbed.plan.addresses import host_name, inner_address, own_address
@@ -22,8 +22,11 @@ SERVICES: Final = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
 class Names:
     """The name servers that a scenario needs, and what each knows."""
 
-    def __init__(self, cast: Cast, adjacency: Adjacency, signaling: Signaling) -> None:
-        self._signaling = signaling
+    def __init__(
+        self, cast: Cast, adjacency: Adjacency, signaling: Signaling, others: Iterable[DnsRecord] = ()
+    ) -> None:
+        """*others* are records that everybody may see, besides those of the pools."""
+        self._signaling, self._others = signaling, tuple(others)
         self._cast, self._topology, self._adjacency = cast, cast.topology, adjacency
         self.pool_of = {
             domain: self._first_asked(domain) for name in cast.pools() for domain in cast.pool(name).domains
@@ -72,6 +75,7 @@ class Names:
         return self._topology.segments[self._topology.nodes[node].segment].kind == "customer"
 
     def _outside(self) -> Iterator[DnsRecord]:
+        yield from self._others
         for domain, pool in self.pool_of.items():
             has_gate = self._cast.pool(pool).access_edge
             gate = self._cast.role_nodes(pool, "edge")[0] if has_gate else self._cast.front_end(pool)

@@ -71,13 +71,13 @@ def tinyproxy_configuration(address: str, *, connect_ports: Iterable[int]) -> st
     return "\n".join(lines) + "\n"
 
 
-def nginx(server: str, address: str) -> dict[str, Any]:
+def nginx(server: str, address: str, *, port: int = HTTP_PORT) -> dict[str, Any]:
     """Return the arguments of a web server at *address*; *server* is what its configuration has inside http."""
     return {
         "command": ["nginx", "-p", "{directory}", "-c", "nginx.conf", "-e", "stderr"],
         "package": "nginx-light",
         "files": {"nginx.conf": nginx_configuration(server)},
-        "ready": [{"address": address, "port": HTTP_PORT}],
+        "ready": [{"address": address, "port": port}],
     }
 
 
@@ -116,4 +116,23 @@ server {{
     listen {address}:{HTTP_PORT};
     location / {{ proxy_pass http://{upstream}:{HTTP_PORT}; {keep} }}
     location ~ \\.m3u8$ {{ proxy_pass http://{upstream}:{HTTP_PORT}; }}
+}}"""
+
+
+def list_configuration(address: str) -> str:
+    """Return the server of lists of revoked certificates (RFC 5280 section 4.2.1.13 gives their type)."""
+    return f"""
+types {{ application/pkix-crl crl; }}
+server {{ listen {address}:{HTTP_PORT}; root www; }}"""
+
+
+def https_configuration(address: str, *, accepts: bool) -> str:
+    """Return a server over TLS that has a page, or *accepts* what is posted to it."""
+    answer = "location / { return 204; }" if accepts else "types { text/html html; } root www;"
+    return f"""
+server {{
+    listen {address}:443 ssl;
+    ssl_certificate {{directory}}/certificate.pem;
+    ssl_certificate_key {{directory}}/key.pem;
+    {answer}
 }}"""

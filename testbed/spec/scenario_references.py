@@ -50,6 +50,7 @@ def _party_faults(name: str, party: Party, topology: Topology) -> Iterator[Fault
     if match is None:
         yield Fault((*key, "uri"), f"must be an address of record like 'sip:alice@contoso.example', not {party.uri!r}")
     yield from _proxy_faults((*key, "proxy"), party, topology)
+    yield from _visit_faults((*key, "visits"), party, topology)
     if party.home is None:
         return
     yield from name_faults((*key, "home"), [party.home], topology.pools, "pool")
@@ -58,6 +59,21 @@ def _party_faults(name: str, party: Party, topology: Topology) -> Iterator[Fault
         if match[1] not in domains:
             hint = suggest(match[1], domains, what="its domains")
             yield Fault((*key, "uri"), f"pool {party.home} has no users of {match[1]!r}; {hint}")
+
+
+def _visit_faults(key: Key, party: Party, topology: Topology) -> Iterator[Fault]:
+    if not party.visits:
+        return
+    services = topology.services.items()
+    web = [name for name, service in services if service.kind in ("portal", "telemetry")]
+    yield from name_faults(key, party.visits, web, "service of kind portal or telemetry")
+    organisation = (
+        topology.segments[topology.nodes[party.node].segment].organisation if party.node in topology.nodes else ""
+    )
+    if not any(organisation in service.clients for _, service in services):
+        yield Fault(key, f"are found by name, and no name server has {organisation!r} among its clients")
+    if not any(service.kind == "crl" for _, service in services):
+        yield Fault(key, "need a service of kind crl, in whose list certificates are looked up")
 
 
 def _proxy_faults(key: Key, party: Party, topology: Topology) -> Iterator[Fault]:

@@ -45,7 +45,8 @@ def explain_silence(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
         tried = attempts_at(run, leg)
         if tried.forward:
             return _explain_attempt(run, tried)
-    for nodes in (traffic.sources, traffic.targets):
+    unseen = any(_ends(run, name) & (traffic.sources | traffic.targets) for name in run.incomplete)
+    for nodes in () if unseen else (traffic.sources, traffic.targets):
         if unresolved := explain_unresolved(run, nodes, leg, lambda run, traffic: explain_loss(run, traffic).text):
             return Cause("NAME_NOT_RESOLVED", unresolved)
     if leg.flow not in ("signaling", "media"):

@@ -24,6 +24,7 @@ from testbed.verdict.quality import remove_quality, write_quality
 from testbed.verdict.relaying import judge_pair, judge_relays
 from testbed.verdict.streaming import judge_delivery, judge_playing
 from testbed.verdict.timeline import remove_timeline, write_timeline
+from testbed.verdict.visiting import judge_visits
 
 FORMAT: Final = 1
 _SEVERITY: Final[tuple[Verdict, ...]] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
@@ -136,6 +137,8 @@ def _checks(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
         checks.append(judge_heard(run, spoken))
         if run.events is not None:
             checks.append(judge_audio(run, run.events))
+    if run.events is not None and any(party.visits for party in scenario.parties.values()):
+        checks.append(judge_visits(run, run.events))
     if scenario.broadcast:
         checks.append(judge_delivery(run, scenario.broadcast))
         if run.events is not None:

@@ -127,7 +127,7 @@ SERVICE_FAULTS = [
         (('forward = "names"', 'forward = "name"'), "inside.forward", "no name server 'name'"),
         (('forward = "names"', 'forward = "inside"'), "inside.forward", "would come back"),
         (('clients = ["contoso"]', 'forward = "inside"'), "names.forward", "belongs to kind 'resolver'"),
-        (('kind = "resolver"', 'kind = "dns"'), "inside.kind", "'origin' or 'cdn', not 'dns'"),
+        (('kind = "resolver"', 'kind = "dns"'), "inside.kind", "'portal' or 'telemetry', not 'dns'"),
     )
 ]
 REFERENCE_FAULTS = [

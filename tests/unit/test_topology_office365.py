@@ -108,7 +108,7 @@ ARTICLE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 EVERY = tuple(entry.scenario for entry in catalogue.list_scenarios() if entry.table not in catalogue.OWN_TABLES)
 EVERY_ROW = (
-    "CC-1 CC-2 HY-1 HY-2 HY-3 HY-4 HY-5 NE-1 ON-1 ON-2 ON-3 ON-4 ON-5 ON-6 ON-7 ON-8 "
+    "CC-1 CC-2 HY-1 HY-2 HY-3 HY-4 HY-5 IO-1 NE-1 ON-1 ON-2 ON-3 ON-4 ON-5 ON-6 ON-7 ON-8 "
     "PF-2 PF-2P PF-2R PF-3 PF-3B PF-4 PF-6 PX-1"
 )
 
