@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WIRE := $(VENV)/.wire-built
 
-.PHONY: setup setup-test run test lint bench mutations catalogue clean
+.PHONY: setup setup-test run test lint calibrate bench mutations catalogue clean
 
 setup: $(STAMP) $(WIRE)
 
@@ -40,6 +40,9 @@ lint: setup
 # A hundred seeded mutations of the network, each probed with real packets and held against the prediction.
 mutations: setup-test
 	MUTATIONS=100 $(BIN)/python -m pytest --require-emulation tests/emulation/test_mutations.py
+
+calibrate: setup
+	$(BIN)/testbed doctor --calibrate
 
 bench: setup-test
 	$(BIN)/python -m benchmarks

@@ -9,6 +9,7 @@ from typing import Final, get_args
 from rich.table import Table
 from rich.text import Text
 
+from testbed.conditions import PREFIX, condition_change
 from testbed.errors import UsageError
 from testbed.scenario import Change, Scenario
 from testbed.spec.change import parse_change
@@ -98,7 +99,7 @@ def find_spec(name: str, at: Path | None = None) -> Path:
 
 
 def parse_changes(texts: Sequence[str], at: Path | None = None) -> list[Change]:
-    """Return the changes that `--change` arguments ask for; one may be the name of a scenario that makes changes.
+    """Return the changes that `--change` arguments ask for; one may name a link condition, or a scenario with changes.
 
     What is taken of a scenario is what causes it: its changes, and its topology where that is not the usual one.
     Raises SpecError, UsageError.
@@ -106,6 +107,9 @@ def parse_changes(texts: Sequence[str], at: Path | None = None) -> list[Change]:
     known = {scenario_id(path): path for path in scenario_paths(at)}
     changes: list[Change] = []
     for text in texts:
+        if text.startswith(PREFIX):
+            changes.append(condition_change(text))
+            continue
         if text not in known:
             changes.append(parse_change(text))
             continue

@@ -249,10 +249,18 @@ def shell(scenario: str, change: Changes = None) -> None:
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure whether links do what they are told (a minute); write a page.")
+    ] = False,
+    results: Annotated[Path, typer.Option(help="Where the calibration's page goes.")] = Path("results"),
+    as_json: AsJson = False,
+) -> None:
     """Say what this machine has, what is missing, and the command that mends it."""
     from testbed.emulation.doctor import examine
 
+    if calibrate:
+        raise typer.Exit(_calibrate(results, as_json=as_json))
     findings = examine()
     if as_json:
         _print_json([finding.as_json() for finding in findings])
@@ -265,6 +273,20 @@ def doctor(as_json: AsJson = False) -> None:
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 4)
 
 
+def _calibrate(results: Path, *, as_json: bool) -> int:
+    """Calibrate, show the tables, and return 0, or 1 where a link does not do what it is told."""
+    from testbed.emulation import calibration_run
+
+    done = calibration_run.calibrate_all(lambda name: err.print(f"calibrating {name}", markup=False))
+    page = calibration_run.write_calibration(done, results)
+    if as_json:
+        _print_json(calibration_run.as_json(done))
+    else:
+        out.print("\n".join([*calibration_run.calibration_lines(done), f"Page: {page}"]), markup=False)
+    return 0 if all(one.is_right for one in done) else 1
+
+
+app.command("conditions")(cli_results.conditions)
 app.command()(cli_results.compare)
 app.command()(cli_results.export)
 

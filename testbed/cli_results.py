@@ -1,4 +1,4 @@
-"""The commands that work on finished runs: export and compare. Each calls one function elsewhere and prints."""
+"""The commands about figures: export, compare, link conditions. Each calls one function elsewhere and prints."""
 
 import json
 import sys
@@ -47,3 +47,10 @@ def compare(
     else:
         out.print("\n".join(comparison_lines(found, only_changes=baseline)), markup=False)
     raise typer.Exit(1 if baseline and found.is_different else 0)
+
+
+def conditions() -> None:
+    """Show the link conditions that --change takes: hotel Wi-Fi, LTE, satellite ... with their figures and sources."""
+    from testbed.conditions import condition_lines
+
+    out.print("\n".join(condition_lines()), markup=False)
