@@ -289,6 +289,7 @@ def _calibrate(results: Path, *, as_json: bool) -> int:
 app.command("conditions")(cli_results.conditions)
 app.command()(cli_results.compare)
 app.command()(cli_results.export)
+app.command()(cli_results.sweep)
 
 
 def main() -> None:

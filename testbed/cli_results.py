@@ -1,4 +1,4 @@
-"""The commands about figures: export, compare, link conditions. Each calls one function elsewhere and prints."""
+"""The commands about figures: export, compare, sweep, link conditions. Each calls one function elsewhere and prints."""
 
 import json
 import sys
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def export(
@@ -54,3 +55,16 @@ def conditions() -> None:
     from testbed.conditions import condition_lines
 
     out.print("\n".join(condition_lines()), markup=False)
+
+
+def sweep(
+    file: Path,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="How many cells run at once.")] = 1,
+    results: Annotated[Path, typer.Option(help="Where the sweep's folder goes.")] = Path("results"),
+) -> None:
+    """Run a scenario over a grid of changes, into one table; given again, it continues where it was stopped."""
+    from testbed.sweep import read_sweep, run_sweep
+
+    folder = results / f"sweep-{file.stem}"
+    table = run_sweep(read_sweep(file), folder, jobs=jobs, told=lambda line: err.print(line, markup=False))
+    out.print(f"Table: {table} and {table.with_suffix('.parquet')}", markup=False)
