@@ -61,7 +61,7 @@ class Peering:
     alive: bool
     "Whether it can come up: the session, its cables, and tcp port 179 through the firewalls between."
     passive: bool
-    "Whether it waits for the peer to open the connection."
+    "Whether it leaves it to the peer to open the connection, as an end does whose attempts a firewall would drop."
 
 
 def router_ids(topology: Topology) -> dict[str, IPv4Address]:
@@ -103,7 +103,7 @@ def _peering(topology: Topology, adjacency: Adjacency, name: str, session: BgpSe
         multihop=len(way) > 1,
         bfd=_bfd(topology, name, session, is_direct=len(way) == 1),
         alive=session.up and all(hop.up and not hop.dead for hop in way) and opener is not None,
-        passive=opener == peer,
+        passive=opener != node,
     )
 
 
