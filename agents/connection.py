@@ -18,7 +18,7 @@ from aiortc import (
 from agents import g711, ice, tracks
 from agents.files import FileChannel
 from agents.frames import FrameSink, FrameSource
-from agents.kinds import PICTURES, Kind, Mark, name_contents
+from agents.kinds import PICTURES, Kind, Mark, name_contents, with_mids
 from agents.pace import FrameClock
 from agents.process import Message
 
@@ -154,6 +154,7 @@ class MediaConnection:
         for an ICE Lite one: then it nominates one pair, as RFC 8445 section 8.1.1 has it, and does nothing else
         differently.
         """
+        answer = with_mids(answer, self._connection.localDescription.sdp)
         await self._take("answer", answer.replace("\nm=", "\na=ice-lite\r\nm=", 1))
 
     async def answer(self, offer: str) -> str:

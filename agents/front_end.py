@@ -26,7 +26,7 @@ from agents.sip.digest import ALGORITHMS, Authenticator
 from agents.sip.hop import Hop, Listen
 from agents.sip.message import make_response, set_body, uri_of
 from agents.sip.proxy import Proxy, Target
-from agents.sip.proxying import Refusal
+from agents.sip.proxying import Refusal, next_route, take_own_routes
 from agents.sip.registrar import Binding, Registrar, RegistrationRefused
 from agents.sip.relay import CONTENT_TYPE, SERVICE_USER, Relay, make_credentials
 from agents.sip.stack import ServerTransaction, Stack
@@ -109,9 +109,9 @@ class FrontEnd:
         return {"type": "result", "malformed_messages": self._stack.malformed}
 
     def _take_request(self, transaction: ServerTransaction) -> None:
-        request = transaction.request
+        request, _ = take_own_routes(transaction.request, self._proxy.is_own)  # softphones name their outbound proxy
         is_ours = request.uri.host.lower() in self._domains or self._proxy.is_own(request.uri)
-        is_direct = is_ours and not request.headers.get("Route")
+        is_direct = is_ours and next_route(request) is None
         if request.method == "REGISTER" and is_direct:
             self._register(transaction)
         elif request.method == "SERVICE" and is_direct and request.uri.user == SERVICE_USER:

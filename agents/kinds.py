@@ -81,6 +81,20 @@ def name_contents(sdp: str, kinds: Sequence[Kind]) -> str:
     return session + "".join(named)
 
 
+def with_mids(answer: str, offer: str) -> str:
+    """Return *answer* with the identifications that its sections lack: those of *offer*, section by section.
+
+    Who does not know them (RFC 5888) leaves them out, and then the order tells (RFC 9429 section 5.10).
+    """
+    session, *sections = _SECTION.split(answer)
+    mids = [_MID.search(section) for section in _SECTION.split(offer)[1:]]
+    named = [
+        section if mid is None or _MID.search(section) else f"{section.rstrip()}\r\n{mid[0]}\r\n"
+        for section, mid in zip(sections, mids, strict=False)
+    ]
+    return "".join([session, *named, *sections[len(mids) :]])
+
+
 def split(sdp: str, *, mid: str | None = None) -> list[str]:
     """Return one description for each media section, with *mid* for its own identification where given."""
     session, *sections = _SECTION.split(_GROUP.sub("", sdp))

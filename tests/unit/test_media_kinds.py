@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.kinds import KINDS, Mark, is_bundled, join, kinds_of, marks_of, name_contents, split
+from agents.kinds import KINDS, Mark, is_bundled, join, kinds_of, marks_of, name_contents, split, with_mids
 from agents.sockets import MarkingEventLoop, marked, open_marked
 
 SESSION = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\na=group:BUNDLE 0\r\n"
@@ -138,3 +138,23 @@ def test_a_loop_that_would_not_listen_is_refused() -> None:
 
     with pytest.raises(RuntimeError, match="MarkingEventLoop"):
         asyncio.run(mark_on_any_loop())
+
+
+TWO_OFFERED = "v=0\r\nm=audio 1 RTP/AVP 0\r\na=mid:a\r\nm=video 2 RTP/AVP 96\r\na=mid:b\r\n"
+
+
+def test_sections_without_a_name_get_that_of_the_offer_in_order() -> None:
+    answer = "v=0\r\nm=audio 3 RTP/AVP 0\r\na=sendrecv\r\nm=video 4 RTP/AVP 96\r\n"
+    named = "v=0\r\nm=audio 3 RTP/AVP 0\r\na=sendrecv\r\na=mid:a\r\nm=video 4 RTP/AVP 96\r\na=mid:b\r\n"
+    assert with_mids(answer, TWO_OFFERED) == named
+
+
+def test_names_that_are_there_stay() -> None:
+    answer = "v=0\r\nm=audio 3 RTP/AVP 0\r\na=mid:x\r\nm=video 4 RTP/AVP 96\r\na=mid:y\r\n"
+    assert with_mids(answer, TWO_OFFERED) == answer
+
+
+def test_an_answer_with_other_sections_than_the_offer_is_left_for_others_to_refuse() -> None:
+    assert with_mids("v=0\r\n", TWO_OFFERED) == "v=0\r\n"
+    longer = "v=0\r\nm=audio 3 RTP/AVP 0\r\nm=audio 4 RTP/AVP 0\r\n"
+    assert with_mids(longer, "v=0\r\nm=audio 1 RTP/AVP 0\r\na=mid:0\r\n").count("a=mid") == 1
