@@ -126,6 +126,7 @@ class Client:
             proxy=settings.proxy,
         )
         self._agent.on_invite = self._take_call
+        self._agent.on_message = self._take_message
         self._names = Names(settings.resolver, say) if settings.resolver else None
         self._relay = RelayAccess(
             lambda conference: self._agent.request_relay(conference=conference, timeout_s=settings.setup_limit_s / 2),
@@ -182,6 +183,31 @@ class Client:
         task = asyncio.create_task(self._make_call(command))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def message(self, command: Message) -> None:
+        """Send the instant message that *command* asks for."""
+        task = asyncio.create_task(self._send_message(command))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send_message(self, command: Message) -> None:
+        facts = {"message": command["message"], "to": command["target"]}
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            async with asyncio.timeout(self._settings.setup_limit_s):
+                await self._agent.message(command["target"], command["text"])
+        except (SipError, TimeoutError) as error:
+            failure = {"cause": cause_of(error), "detail": one_line(error)}
+            self._say({"type": "event", "event": "message-failed", **facts, **failure})
+        else:
+            answer_ms = round((loop.time() - began_s) * 1000, 3)
+            self._say({"type": "event", "event": "message-delivered", **facts, "answer_ms": answer_ms})
+
+    async def _take_message(self, sender: str, content_type: str, body: bytes) -> None:
+        text = body.decode(errors="replace")
+        received = {"from": sender, "content_type": content_type, "text": text}
+        self._say({"type": "event", "event": "message-received", **received})
 
     def _new_call(self, name: str | None, peer: str) -> Call:
         call = Call(
@@ -325,7 +351,9 @@ async def obey(party: Any, commands: Commands) -> None:
         match command.get("do"):
             case "call":
                 party.call(command)
+            case "message" if hasattr(party, "message"):
+                party.message(command)
             case "stop":
                 return
             case unknown:
-                raise ValueError(f"no command {unknown!r}; there are call and stop")
+                raise ValueError(f"no command {unknown!r}; there are call, message and stop")

@@ -14,6 +14,7 @@ STAGES: Final = {
     "routing": "waiting for BGP",
     "services": "starting the servers",
     "register": "registering",
+    "message": "sending instant messages",
     "call": "placing calls",
     "media": "in the call",
     "hangup": "hanging up",

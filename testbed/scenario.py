@@ -69,6 +69,16 @@ class Broadcast(Table):
     "How much of the stream a player wants to have before it plays: three segments (RFC 8216 section 6.3.3)."
 
 
+class Message(Table):
+    """One instant message (SIP MESSAGE, RFC 3428), sent before any call."""
+
+    from_: Name = Field(alias="from")
+    "Party that sends it; both are users of a pool."
+    to: Name
+    text: str = Field(min_length=1, max_length=1000)
+    "Different in each message of a scenario: that tells them apart."
+
+
 Disposition = Literal[
     "DELIVERED",
     "DENIED_BY_RULE",
@@ -181,8 +191,9 @@ class Scenario(Table):
     title: str
     topology: Name
     parties: dict[Name, Party]
-    calls: tuple[Call, ...]
+    calls: tuple[Call, ...] = ()
     broadcast: Broadcast | None = None
+    messages: tuple[Message, ...] = ()
     legs: tuple[Leg, ...]
     article: ArticleCell = ArticleCell()
     relays: tuple[int, ...] = ()

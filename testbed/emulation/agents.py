@@ -30,6 +30,8 @@ class Agent:
         self.established: set[str] = set()
         self.terminated: dict[str, str] = {}
         "Call to its cause."
+        self.messages: set[str] = set()
+        "Instant messages of which it said what became of them."
         self.exit_status: int | None = None
         self.news = asyncio.Event()
         "Set whenever one of the above changes; whoever waits clears it first."
@@ -71,6 +73,8 @@ class Agent:
                 self.established.add(str(line.get("call", "")))
             case {"type": "event", "event": "terminated"}:
                 self.terminated[str(line.get("call", ""))] = str(line.get("cause", ""))
+            case {"type": "event", "event": "message-delivered" | "message-failed"}:
+                self.messages.add(str(line.get("message", "")))
         self._on_line(self.name, line)
         self.news.set()
 

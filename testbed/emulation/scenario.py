@@ -89,7 +89,9 @@ class Play:
         await self._start_services()  # while routing converges: nobody sends anything yet
         await self.rig.converge()
         await self._start_parties()
-        await self._place_calls()
+        await self._send_messages()
+        if self.plan.calls:
+            await self._place_calls()
         await self._hang_up()
         await self.rig.leave(self._loop_lags())
 
@@ -126,6 +128,27 @@ class Play:
         agent = await forkserver.start_agent(job, fd, self.journal.agent)
         self.agents[job.name] = agent
         return agent
+
+    async def _send_messages(self) -> None:
+        sent: dict[str, set[str]] = {}
+        for message in self.plan.messages:
+            agent = self.agents[message.party]
+            if agent.is_working:
+                agent.tell({"do": "message", **message.model_dump(include={"message", "target", "text"})})
+                sent.setdefault(message.party, set()).add(message.message)
+            else:
+                self.journal.notice(f"{message.message} was not sent: {message.party} is not registered")
+        if not sent:
+            return
+        self.journal.progress("message", ", ".join(sorted({x.target for x in self.plan.messages})))
+
+        def is_over(agent: Agent) -> bool:
+            return sent[agent.name] <= agent.messages or agent.exit_status is not None
+
+        limit_s = self.plan.setup_limit_ns / 1e9 + _MARGIN_S
+        for agent in await agents.wait_for([self.agents[x] for x in sent], is_over, limit_s=limit_s):
+            unfinished = ", ".join(sorted(sent[agent.name] - agent.messages))
+            self.journal.notice(f"agent {agent.name} did not say what became of {unfinished}")
 
     async def _place_calls(self) -> None:
         placed: dict[str, set[str]] = {}

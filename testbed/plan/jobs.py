@@ -12,7 +12,7 @@ from testbed.plan.addresses import host_name, inner_address, own_address
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.broadcast import BroadcastJobs
 from testbed.plan.cast import Cast, Server
-from testbed.plan.model import CallPlan, Job
+from testbed.plan.model import CallPlan, Job, MessagePlan
 from testbed.plan.names import Names
 from testbed.plan.signaling import CLIENT_TLS_PORT, PLAIN, SIP_PORT, SIP_PORTS, Signaling
 from testbed.plan.visits import Visits
@@ -64,6 +64,19 @@ class Jobs:
         """Return somebody's call to the conference that is broadcast."""
         broadcast = self._scenario.broadcast
         return next(self._call(broadcast.call), None) if broadcast else None
+
+    def messages(self) -> tuple[MessagePlan, ...]:
+        """Return the instant messages that parties send once all are ready."""
+        return tuple(
+            MessagePlan(
+                party=message.from_,
+                message=f"message{number}",
+                target=self._scenario.parties[message.to].uri,
+                text=message.text,
+            )
+            for number, message in enumerate(self._scenario.messages, 1)
+            if self._cast.is_running(self._scenario.parties[message.from_].node)
+        )
 
     def _is_played(self, plan: CallPlan) -> bool:
         return self._cast.is_running(self._scenario.parties[plan.party].node)

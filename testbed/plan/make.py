@@ -38,6 +38,7 @@ def make_plan(spec: Spec, *, duration_ns: int, seed: int) -> Plan:
         converged=tuple(_facts(topology, adjacency)),
         jobs=jobs,
         calls=writer.calls(),
+        messages=writer.messages(),
         roles=_roles(spec),
         addresses=addresses,
         sip_ports=SIP_PORTS,

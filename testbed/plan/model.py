@@ -154,6 +154,18 @@ class CallPlan(Value):
     bundled: bool
 
 
+class MessagePlan(Value):
+    """An instant message that the conductor tells a party to send once all are ready."""
+
+    party: str
+    "Job that sends it."
+    message: str
+    "Name of the message, as the events tell it."
+    target: str
+    "SIP URI."
+    text: str
+
+
 class PredictedPath(Value):
     """Where packets of a leg should go, worked out from the topology before anything starts."""
 
@@ -209,6 +221,7 @@ class Plan(Value):
     converged: tuple[RouteFact, ...]
     jobs: tuple[Job, ...]
     calls: tuple[CallPlan, ...]
+    messages: tuple[MessagePlan, ...] = ()
     roles: dict[str, tuple[str, ...]]
     "<pool>-<role> and party name to nodes: what a leg's `from` and `to` mean."
     addresses: dict[str, str]

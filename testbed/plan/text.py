@@ -22,6 +22,7 @@ def plan_lines(plan: Plan) -> list[str]:
         lines += ["", *_name_server_lines(server)]
     lines += ["", "calls"]
     lines += [f"  {call.party} calls {call.target} ({', '.join(call.media)})" for call in plan.calls]
+    lines += [f"  {message.party} writes to {message.target}: {message.text}" for message in plan.messages]
     return lines
 
 

@@ -26,8 +26,8 @@ def scenario_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
     """Yield what is wrong in a scenario that is right part by part, in its topology."""
     if not scenario.parties:
         yield Fault(("parties",), "names nobody; a scenario needs parties")
-    if not scenario.calls:
-        yield Fault(("calls",), "there is none; a scenario needs a call")
+    if not scenario.calls and not scenario.messages:
+        yield Fault(("calls",), "there is none; a scenario needs a call or a message")
     if not scenario.legs:
         yield Fault(("legs",), "there is none; without legs nothing would be judged")
     for name, party in scenario.parties.items():
@@ -36,6 +36,7 @@ def scenario_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
     for index, call in enumerate(scenario.calls):
         yield from _call_faults(("calls", index), call, scenario, topology)
     yield from _broadcast_faults(scenario, topology)
+    yield from _message_faults(scenario)
     yield from _leg_faults(("legs",), scenario.legs, scenario, topology)
     yield from _during_faults(scenario, topology)
     yield from _expectation_faults(scenario)
@@ -121,6 +122,19 @@ def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -
     elif call.host is not None:
         mediations = [role for role in roles_of(topology) if role.endswith("-mediation")]
         yield from name_faults((*key, "host"), [call.host], mediations, "role of a Mediation Server")
+
+
+def _message_faults(scenario: Scenario) -> Iterator[Fault]:
+    users = [name for name, party in scenario.parties.items() if party.home is not None]
+    texts = [message.text for message in scenario.messages]
+    for index, message in enumerate(scenario.messages):
+        key: Key = ("messages", index)
+        yield from name_faults((*key, "from"), [message.from_], users, "user of a pool")
+        yield from name_faults((*key, "to"), [message.to], users, "user of a pool")
+        if message.from_ == message.to:
+            yield Fault((*key, "to"), f"{message.to!r} writes to itself")
+        if message.text in texts[:index]:
+            yield Fault((*key, "text"), "is that of another message; each needs a text of its own")
 
 
 def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fault]:

@@ -19,6 +19,7 @@ from testbed.verdict.foresight import judge_prediction
 from testbed.verdict.health import judge_health
 from testbed.verdict.ladder import judge_relay_transport
 from testbed.verdict.legs import LegJudgement, judge_leg
+from testbed.verdict.messages import judge_messages
 from testbed.verdict.principles import describe_principles
 from testbed.verdict.quality import remove_quality, write_quality
 from testbed.verdict.relaying import judge_pair, judge_relays
@@ -133,6 +134,8 @@ def _checks(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
         checks += [judge_relays(run, spoken), judge_pair(run, spoken)]
     if scenario.relay_transports:
         checks.append(judge_relay_transport(run))
+    if scenario.messages:
+        checks.append(judge_messages(run))
     if scenario.calls:
         checks.append(judge_heard(run, spoken))
         if run.events is not None:

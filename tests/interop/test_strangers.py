@@ -26,6 +26,7 @@ CONFIGURATION = (
     "ausrc_srate 48000",
     "ausrc_channels 2",
     "audio_player aubridge,nobody",
+    "rtcp_mux yes",
 )
 
 
@@ -76,6 +77,7 @@ def test_baresip_registers_online_and_calls_our_client_on_premises(world: World)
         with Baresip(world, "alice", "plain", command="/dial sip:bob@contoso.example") as softphone:
             softphone.says("Call established: sip:bob@contoso.example")
             file_says(client.said, '"established"')
+        file_says(client.said, "remote-hangup")
     finally:
         (told,) = client.stop()["calls"]
     assert told["cause"] == "remote-hangup"
@@ -107,7 +109,7 @@ class Baresip:
         folder.mkdir()
         account = (
             f"<sip:{user}@contoso.example>;auth_user={user};auth_pass={password(world, user)};answermode=auto"
-            f';outbound="sip:{ONLINE}:5060;transport=tcp";audio_codecs=PCMU;rtcp_mux=yes{media}'
+            f';outbound="sip:{ONLINE}:5060;transport=tcp";audio_codecs=PCMU{media}'
         )
         (folder / "accounts").write_text(f"{account}\n")
         (folder / "contacts").write_text("")

@@ -266,6 +266,11 @@ REFERENCE_FAULTS = [
     ('roles.edge = ["fe"]', "roles.edge = []", "cloud.toml: pools.online.roles.edge", "names no node"),
 ]
 
+
+def message(sender: str, receiver: str) -> str:
+    return f'[[messages]]\nfrom = "{sender}"\nto = "{receiver}"\ntext = "Hello"\n'
+
+
 SCENARIO_FAULTS = [
     ("[parties.ben]", "[parties.online-edge]", "parties.online-edge", "is the name of a role too"),
     ("[parties.ben]", "[parties.fe]", "parties.fe", "is the name of a server too"),
@@ -275,6 +280,9 @@ SCENARIO_FAULTS = [
     ("sip:ann@contoso.example", "ann@contoso.example", "parties.ann.uri", "must be an address of record"),
     ("sip:ann@contoso.example", "sip:ann@contosa.example", "parties.ann.uri", "did you mean 'contoso.example'?"),
     ('callee = "ben"', 'callee = "bob"', "calls.0.callee", "no party 'bob'"),
+    ("[[calls]]", message("ann", "bob") + "[[calls]]", "messages.0.to", "no user of a pool 'bob'"),
+    ("[[calls]]", message("ann", "ann") + "[[calls]]", "messages.0.to", "'ann' writes to itself"),
+    ("[[calls]]", message("ann", "ben") + message("ben", "ann") + "[[calls]]", "messages.1.text", "is that of another"),
     ('callee = "ben"', 'callee = "ann"', "calls.0.callee", "'ann' calls itself"),
     ('callee = "ben"', "", "calls.0.callee", "missing; a call of kind 'p2p' needs"),
     ('callee = "ben"', 'callee = "ben"\nhost = "online-edge"', "calls.0.host", "belongs to kind 'conference'"),

@@ -396,6 +396,20 @@ def test_a_registration_is_kept_alive_until_it_is_removed() -> None:
     run(scenario())
 
 
+def test_a_client_that_names_its_outbound_proxy_in_route_is_registered() -> None:
+    async def scenario() -> None:
+        async with a_world() as world:
+            alice = await world.add("alice", "10.0.0.2")
+            domain = URI.parse("sip:contoso.example")
+            request = alice._core.new_request("REGISTER", domain, recipient="<sip:alice@contoso.example>")
+            request.headers.set("Route", f"<sip:{FRONT_END}:5060;lr>")
+            request.headers.set("Contact", "<sip:alice@10.0.0.2>")
+            _, response = await alice._core.success(request, await alice._core.way_of(request))
+            assert "sip:alice@10.0.0.2" in response.headers["Contact"]
+
+    run(scenario())
+
+
 def test_a_request_that_has_come_too_far_is_refused() -> None:
     async def scenario() -> None:
         async with a_world() as world:

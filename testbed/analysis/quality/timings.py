@@ -3,9 +3,6 @@
 SIP: RFC 6076 (registration request delay, post-dial delay as its session request delay), RFC 3261. ICE: RFC 8445.
 """
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -13,47 +10,24 @@ import numpy as np
 from testbed.analysis.demux import Ints
 from testbed.analysis.messages import ALLOCATE, BINDING, StunMessage, parse_stun
 from testbed.analysis.packets import Kind
-from testbed.analysis.paths import hops_of
 from testbed.analysis.run import Run
+from testbed.analysis.sip import SipMessage, own_rows, sip_messages
 
 Document = dict[str, Any]
-_START: Final = re.compile(rb"^(?:SIP/2\.0 (\d{3})\b[^\r\n]*|[A-Z]+ \S+ SIP/2\.0)\r?$", re.MULTILINE)
-_CALL_ID: Final = re.compile(rb"^(?:Call-ID|i)\s*:\s*(\S+)", re.MULTILINE | re.IGNORECASE)
-_CSEQ: Final = re.compile(rb"^CSeq\s*:\s*\d+\s+([A-Z]+)", re.MULTILINE | re.IGNORECASE)
 _USERNAME: Final = 0x0006
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """A SIP message at a party's own link."""
-
-    time_ns: int
-    sent: bool
-    status: int | None
-    "None of a request."
-    method: str
-    "Of a response: that of its request (CSeq)."
-    call_id: str
 
 
 def timings(run: Run) -> list[Document]:
     """Return the timings of every party, in ms; None where the exchange was not seen whole."""
-    parties = [party.node for party in run.scenario.parties.values()]
-    hop, usable = hops_of(run.packets, run.network) if len(run.packets) else (np.zeros(0, np.int64), np.zeros(0, bool))
-    directions = run.network.directions
     found = []
-    for party in sorted(set(parties)):
-        leaving = [number for number, direction in enumerate(directions) if direction.source == party]
-        coming = [number for number, direction in enumerate(directions) if direction.target == party]
-        sent, mine = np.isin(hop, leaving), np.isin(hop, (*leaving, *coming)) & usable
+    for party in sorted({party.node for party in run.scenario.parties.values()}):
+        mine, sent = own_rows(run, party)
         found.append({"party": party, **_sip(run, mine, sent), **_stun(run, mine, sent)})
     return found
 
 
 def _sip(run: Run, mine: np.ndarray[Any, Any], sent: np.ndarray[Any, Any]) -> Document:
-    rows = np.flatnonzero(mine & (run.packets.kind == Kind.SIP))
-    rows = rows[np.argsort(run.packets.time_ns[rows], kind="stable")]
-    messages = [m for row in rows.tolist() for m in _messages(run, row, bool(sent[row]))]
+    messages = sip_messages(run, mine, sent)
     invite = {"post_dial_delay_ms": (180, 199), "setup_ms": (200, 299)}
     return {
         "registration_ms": _delay(messages, "REGISTER", (200, 299)),
@@ -62,22 +36,7 @@ def _sip(run: Run, mine: np.ndarray[Any, Any], sent: np.ndarray[Any, Any]) -> Do
     }
 
 
-def _messages(run: Run, row: int, sent: bool) -> Iterator[_Message]:
-    """Yield the SIP messages that begin in a packet; over TCP there may be several."""
-    payload = run.packets.payload(row)
-    starts = list(_START.finditer(payload))
-    ends = [*(start.start() for start in starts[1:]), len(payload)]
-    for start, behind in zip(starts, ends, strict=False):  # no message at all has an end too
-        text = payload[start.start() : behind]
-        call_id, sequence = _CALL_ID.search(text), _CSEQ.search(text)
-        if call_id is None or sequence is None:
-            continue
-        status = int(start[1]) if start[1] else None
-        at_ns = int(run.packets.time_ns[row])
-        yield _Message(at_ns, sent, status, sequence[1].decode(), call_id[1].decode("latin-1"))
-
-
-def _delay(messages: list[_Message], method: str, answer: tuple[int, int]) -> float | None:
+def _delay(messages: list[SipMessage], method: str, answer: tuple[int, int]) -> float | None:
     """Return the time from the first request that the party sent to the first such answer to it."""
     asked = next((m for m in messages if m.sent and m.status is None and m.method == method), None)
     if asked is None:
