@@ -14,17 +14,19 @@ _PATIENCE_S: Final = 2.0
 def reap_orphans() -> None:
     """From now on, reap every child of this process that nobody else does."""
     loop = asyncio.get_running_loop()
-    seen: set[int] = set()
+    since_s: dict[int, float] = {}
+    "Zombies and when they were first seen."
 
     def look() -> None:
-        found = _zombies()
-        for pid in found & seen:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        fresh = found - seen
-        seen.clear()
-        seen.update(fresh)
-        if fresh:
+        now_s, found = loop.time(), _zombies()
+        for pid in since_s.keys() - found:
+            del since_s[pid]
+        # By their age and not by being seen twice: many ends at once bring many looks, one right after another.
+        for pid in found:
+            if now_s - since_s.setdefault(pid, now_s) >= _PATIENCE_S:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+        if found - {pid for pid, at_s in since_s.items() if at_s < now_s}:
             loop.call_later(_PATIENCE_S, look)
 
     loop.add_signal_handler(signal.SIGCHLD, lambda: loop.call_later(_PATIENCE_S, look) and None)
