@@ -54,16 +54,21 @@ class Names:
         service = self._topology.services[name]
         inside = self._cast.organisation(service.node) if service.kind == "resolver" else None
         records = tuple(dict.fromkeys(self._inside(inside) if inside else self._outside()))
-        suffixes = (record.name.split(".")[-2:] if inside else record.name.split(".")[-1:] for record in records)
         return NameServer(
             name=name,
             node=service.node,
             address=str(own_address(self._topology, self._adjacency, service.node)),
             clients=service.clients,
             forward=service.forward,
-            zones=tuple(dict.fromkeys(".".join(labels) for labels in suffixes)),
+            zones=tuple(dict.fromkeys(map(self._zone_inside if inside else _top_level, records))),
             records=records,
         )
+
+    def _zone_inside(self, record: DnsRecord) -> str:
+        """Return the SIP domain that a record is in; else its own name, whose neighbours others may know."""
+        domains = (domain for domain in self.pool_of if record.name.endswith(f".{domain}"))
+        asked = (domain for domain in domains if self._is_own(self.pool_of[domain]))
+        return next(asked, record.name)
 
     def _first_asked(self, domain: str) -> str:
         """Return the pool that a domain's records point at: an organisation's own before the online one."""
@@ -117,6 +122,10 @@ class Names:
 
     def _host(self, node: str, address: str) -> DnsRecord:
         return DnsRecord(name=host_name(self._topology, node), kind="A", target=address)
+
+
+def _top_level(record: DnsRecord) -> str:
+    return record.name.rpartition(".")[2]
 
 
 def lookup(servers: tuple[NameServer, ...], first: str, name: str, kind: str) -> DnsRecord | None:

@@ -6,7 +6,7 @@ from agents.stock import Settings
 from testbed import catalogue
 from testbed.plan import make_plan, stock
 from testbed.plan.model import NameServer, Plan
-from testbed.plan.names import lookup
+from testbed.plan.names import lookup, sip_servers
 from testbed.scenario import Change
 from testbed.spec.reader import read_spec
 
@@ -109,3 +109,17 @@ def test_a_wrong_job_is_refused(changed: dict[str, object], problem: str) -> Non
 def test_a_job_without_a_key_is_refused() -> None:
     with pytest.raises(ValueError, match="'package'"):
         Settings.from_job({key: value for key, value in JOB.items() if key != "package"})
+
+
+@pytest.mark.parametrize("slug", [entry.scenario for entry in catalogue.list_scenarios()])
+def test_every_client_of_the_catalogue_finds_its_server_by_name(slug: str) -> None:
+    plan = plan_of(slug)
+    asking = [job for job in plan.jobs if job.arguments.get("resolver")]
+    assert [job.name for job in asking if not list(sip_servers(plan, job))] == []
+
+
+def test_a_resolver_with_hosts_in_a_domain_that_it_does_not_serve_asks_others_for_the_rest() -> None:
+    plan = plan_of("asymmetric/two-circuits")
+    assert address_of(plan, "contoso-resolver", "contoso.example") == "198.18.64.10"
+    assert address_of(plan, "contoso-resolver", "perimeter.example") == "192.0.2.194"
+    assert "contoso.example" not in server_of(plan, "contoso-resolver").zones
