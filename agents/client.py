@@ -135,6 +135,7 @@ class Client:
             say=say,
             trusts=settings.tls.authority if settings.tls else None,
             names=self._names,
+            mark=settings.marks.get("audio"),
         )
         self._registration_ms: float | None = None
         self._calls: list[Call] = []

@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any, Literal
 
 from agents import ice
+from agents.kinds import Mark
 from agents.ladder import LIMIT_S, Climb, climb
 from agents.names import NameFailure, Names
 from agents.process import Message, Say
 from agents.sip.errors import SipError
 from agents.sip.relay import Relay, RelayCredentials, make_credentials
+from agents.sockets import marked
 
 Side = Literal["external", "internal"]
 "Which address of the Edge is reached: an agent in the Edge's own network uses the internal one."
@@ -56,12 +58,15 @@ class RelayAccess:
         say: Say,
         trusts: str | None = None,
         names: Names | None = None,
+        mark: Mark | None = None,
     ) -> None:
         """*ask* gets credentials by SIP; its argument is the conference that a guest names (else empty).
 
         *transports* are the rungs of the ladder (`agents.ladder`), in order. With *names* the relay's host name is
-        resolved, and *side* does not matter.
+        resolved, and *side* does not matter. *mark* says which ports and DSCP the trial has, so that a firewall that goes
+        by them lets it through as it does the audio.
         """
+        self._mark = mark
         self._ask, self._transports, self._side, self._say = ask, transports, side, say
         self._trusts, self._names = trusts, names
         self._server: ice.TurnServer | None = None
@@ -93,7 +98,8 @@ class RelayAccess:
         except (SipError, ValueError) as error:
             self._fail(ice.RelayError("relay-refused", f"no credentials: {error}"))
             return None
-        climbed = await climb(servers, partial(ice.try_relay, limit_s=LIMIT_S))
+        with marked(self._mark):
+            climbed = await climb(servers, partial(ice.try_relay, limit_s=LIMIT_S))
         self.failure = None if climbed.server else climbed.error
         self._say({"type": "event", "event": "relay", **_told(climbed)})
         return climbed.server

@@ -132,6 +132,10 @@ class Leg(Table):
     "Kinds of `crosses` that only packets of `from` must cross: routes that are asymmetric, and work."
     return_only: tuple[SegmentKind, ...] = ()
     "Kinds of `crosses` that only packets of `to` must cross."
+    media: MediaKind | None = None
+    "The kind of media that is judged; None: all of them."
+    dscp: int | None = Field(default=None, ge=0, le=63)
+    "DSCP that every packet must have where the leg ends, in both directions; None: any."
     dies: Death | None = None
     "How the leg must fail; then `crosses` and `never` hold where a remedy cures it."
 

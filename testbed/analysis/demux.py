@@ -28,12 +28,17 @@ _ATTRIBUTES_LOOKED_AT: Final = 8
 "An indication carries a peer address, data and at most a few more (RFC 8656 section 11)."
 _HEAD_BYTES: Final = 12
 "Of a payload: what tells STUN, ChannelData and RTP apart, and RTP's fixed header."
+_APPLICATION_DATA: Final = 23
+"Content type of a DTLS record (RFC 6347 section 4.1); one datagram's records are of one type here."
 _NOT_MEDIA_PORTS: Final = (53, 67, 68, 123, 179, 500, 4500)
 "Protocols whose first byte may look like RTP's."
 
 
 class Kind(IntEnum):
-    """What a frame is, seen through TURN: a ChannelData message with RTP inside is RTP."""
+    """What a frame is, seen through TURN: a ChannelData message with RTP inside is RTP.
+
+    DTLS is handshakes and alerts; application data over DTLS is DATA: a WebRTC data channel (RFC 8831).
+    """
 
     OTHER = 0
     RTP = 1
@@ -48,6 +53,7 @@ class Kind(IntEnum):
     TURN_INDICATION = 10
     CHANNEL_DATA = 11
     DNS = 12
+    DATA = 13
 
 
 class Encapsulation(IntEnum):
@@ -184,7 +190,9 @@ def classify(
     inside = found.encapsulation != Encapsulation.NONE
     plain = ~over_tcp | inside
     found.kind[inside & _is_stun(head, found.length, first)] = Kind.STUN
-    found.kind[plain & (first >= 20) & (first <= 63) & (found.length >= 13)] = Kind.DTLS
+    dtls = plain & (first >= 20) & (first <= 63) & (found.length >= 13)
+    found.kind[dtls] = Kind.DTLS
+    found.kind[dtls & (first == _APPLICATION_DATA)] = Kind.DATA
     known_other = _IS_NOT_MEDIA_PORT[ports[0]] | _IS_NOT_MEDIA_PORT[ports[1]]
     _read_media(read, head, found, plain & ~known_other & (first >= 128) & (first <= 191) & (found.length >= 8))
     return found

@@ -13,7 +13,7 @@ from testbed.analysis.packets import Kind
 from testbed.analysis.paths import Step, Walk
 from testbed.scenario import FlowKind, Leg
 
-MEDIA: Final = frozenset({Kind.RTP, Kind.RTCP})
+MEDIA: Final = frozenset({Kind.RTP, Kind.RTCP, Kind.DATA})
 WEB: Final = frozenset({Kind.TCP, Kind.CHANNEL_DATA, Kind.STUN, Kind.TURN_INDICATION})
 "What HTTP may be taken for: TCP, and now and then its first bytes look like another protocol's."
 KINDS: Final[Mapping[FlowKind, frozenset[Kind]]] = {

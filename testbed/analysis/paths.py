@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from testbed.analysis.demux import Bools, Column, Encapsulation, Ints, Kind
 from testbed.analysis.identity import Hashes, identities, mix
+from testbed.analysis.media_kinds import kind_named
 from testbed.analysis.network import ANYONE, Direction, Network
 from testbed.analysis.packets import TCP, UDP, Packets
+from testbed.topology import MediaKind
 
 _BASE: Final = 0x100000001B3
 
@@ -33,6 +35,9 @@ class Flow:
     kind: Kind
     encapsulation: Encapsulation
     has_payload: bool
+    media: MediaKind | None = None
+    "None for what is no media, or of no known kind."
+    dscp: int = 0
 
     @property
     def tuple5(self) -> tuple[int, int, int, int, int]:
@@ -76,6 +81,11 @@ class Walk:
         return self.steps[0].flow.kind
 
     @property
+    def media(self) -> MediaKind | None:
+        """Return which kind of media the packets are."""
+        return self.steps[0].flow.media
+
+    @property
     def has_payload(self) -> bool:
         """Return whether the packets say anything (a bare TCP acknowledgement does not)."""
         return self.steps[0].flow.has_payload
@@ -113,15 +123,20 @@ Span = tuple[int, int]
 "From when to when, in ns since 1970."
 
 
-def follow(packets: Packets, network: Network, span: Span | None = None) -> Walks:
-    """Return the walks of all UDP and TCP packets (routing protocols aside), of those sent within *span* if given."""
+def follow(
+    packets: Packets, network: Network, span: Span | None = None, media: NDArray[np.uint8] | None = None
+) -> Walks:
+    """Return the walks of all UDP and TCP packets (routing protocols aside), of those sent within *span* if given.
+
+    *media* has the code of each row's kind of media (`testbed.analysis.media_kinds`).
+    """
     hop, usable = hops_of(packets, network)
     carried = (packets.protocol == TCP) | (packets.protocol == UDP)
     rows = np.flatnonzero(usable & carried & (packets.kind != Kind.BGP))
     if not len(rows):
         return _nothing()
     identity = identities(packets)
-    flows, flow = _flows(packets, rows)
+    flows, flow = _flows(packets, rows, np.zeros(len(packets), np.uint8) if media is None else media)
     order = order_of(identity[rows], packets.time_ns[rows])
     rows, flow = rows[order], flow[order]
     identity, hop = identity[rows], hop[rows]
@@ -176,12 +191,13 @@ def hops_of(packets: Packets, network: Network) -> tuple[NDArray[np.int32], Bool
     return hop, np.asarray((receiver == ANYONE) | (receiver == packets.mac_destination), np.bool_)
 
 
-def _flows(packets: Packets, rows: Ints) -> tuple[list[Flow], NDArray[np.int32]]:
+def _flows(packets: Packets, rows: Ints, media: NDArray[np.uint8]) -> tuple[list[Flow], NDArray[np.int32]]:
     """Return the flows of *rows* and the number of each row's."""
     ends = packets.source.astype(np.uint64) << np.uint64(32) | packets.destination
     ports = packets.source_port.astype(np.uint32) << np.uint32(16) | packets.destination_port
     nature = packets.protocol.astype(np.uint32) << np.uint32(16) | packets.kind.astype(np.uint32) << np.uint32(8)
-    nature |= packets.encapsulation << np.uint8(1) | (packets.payload_length > 0)
+    nature |= media << np.uint8(3) | packets.encapsulation << np.uint8(1) | (packets.payload_length > 0)
+    nature |= packets.dscp.astype(np.uint32) << np.uint32(24)
     _, first, number = distinct(mix(ends, ports, nature)[rows])
     flows = [
         Flow(
@@ -193,6 +209,8 @@ def _flows(packets: Packets, rows: Ints) -> tuple[list[Flow], NDArray[np.int32]]
             kind=Kind(int(packets.kind[at])),
             encapsulation=Encapsulation(int(packets.encapsulation[at])),
             has_payload=bool(packets.payload_length[at] > 0),
+            dscp=int(packets.dscp[at]),
+            media=kind_named(int(media[at])),
         )
         for at in rows[first].tolist()
     ]

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from testbed.analysis.drops import Drop, find_drops
+from testbed.analysis.media_kinds import media_kinds
 from testbed.analysis.messages import StunMessage, Unreachable, stun_messages, unreachables
 from testbed.analysis.names import Question, questions
 from testbed.analysis.network import Network
@@ -53,7 +54,7 @@ class Run:
     @cached_property
     def walks(self) -> Walks:
         """The way of every packet."""
-        return follow(self.packets, self.network, self.span)
+        return follow(self.packets, self.network, self.span, media_kinds(self.packets, self.plan))
 
     @cached_property
     def drops(self) -> tuple[Drop, ...]:

@@ -14,7 +14,7 @@ def explain_lines(plan: Plan) -> list[str]:
     links = {link.name: link for link in plan.links}
     lines: list[str] = []
     for leg in dict.fromkeys(path.leg for path in plan.predicted):
-        lines += [*([""] if lines else []), "{} {} -> {}".format(*leg)]
+        lines += [*([""] if lines else []), "{} {} -> {}".format(leg[3] or leg[0], *leg[1:3])]
         for number, path in enumerate(plan.predictions(*leg)):
             lines += _path_lines(path, plan, links, lead="or " if number else "")
     return lines

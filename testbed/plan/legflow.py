@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from testbed.plan.bgp import PRIVATE
 from testbed.plan.exchange import Opening, exchange
+from testbed.plan.marks import marks_at, transport_kind
 from testbed.plan.model import Job, Plan
 from testbed.plan.names import sip_servers
 from testbed.plan.policy import Protocol
 from testbed.plan.relays import TURN_PORT, RelayedPair, Relays, Target
 from testbed.plan.walk import Packet, Simulator
 from testbed.scenario import FlowKind, Leg, Scenario
-from testbed.topology import Topology
+from testbed.topology import MediaKind, Topology
 
 SIP_PORT: Final = 5060
 _ASKED: Final[dict[FlowKind, tuple[Protocol, int]]] = {
@@ -64,12 +65,16 @@ class LegFlows:
     def __init__(self, topology: Topology, scenario: Scenario, plan: Plan, simulator: Simulator) -> None:
         self._topology = topology
         self._parties = scenario.parties
+        self._scenario = scenario
+        self._kind: MediaKind | None = None
+        "Kind of media whose ports the packets have, of the leg that is worked out."
         self._plan = plan
         self._simulator = simulator
         self._relays = Relays(plan, self._first_that_passes)
 
     def of(self, leg: Leg) -> tuple[LegFlow, ...]:
         """Return the flows that may stand for *leg*, the most likely first; raise CannotTell."""
+        self._kind = transport_kind(self._scenario, leg.media or "audio") if leg.flow == "media" else None
         if leg.flow == "media":
             return self._media(leg)
         return (self._signaling(leg) if leg.flow == "signaling" else self._request(leg),)
@@ -309,7 +314,8 @@ class LegFlows:
         return self._first_local_port(node)
 
     def _first_local_port(self, node: str) -> int:
-        ports = self._topology.nodes[node].local_ports
+        mark = marks_at(self._plan, node).get(self._kind) if self._kind is not None else None
+        ports = mark["ports"] if mark is not None else self._topology.nodes[node].local_ports
         return int(ports.partition("-")[0]) if ports else EPHEMERAL_PORT
 
 

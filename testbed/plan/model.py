@@ -178,13 +178,15 @@ class PredictedPath(Value):
     forward_end: str
     "Closed list of dispositions: DELIVERED, NO_ROUTE, DENIED_BY_RULE ..., with the node and rule after a colon."
     return_end: str
+    media: str | None = None
+    "The kind of media, of a leg that is about one."
     note: str = ""
     "Packets that stand for the leg and, where a leg has several paths, when it takes this one."
 
     @property
-    def leg(self) -> tuple[str, str, str]:
-        """Flow and ends: what tells one leg from another."""
-        return self.flow, self.from_, self.to
+    def leg(self) -> tuple[str, str, str, str | None]:
+        """Flow, ends and kind of media: what tells one leg from another."""
+        return self.flow, self.from_, self.to, self.media
 
     @property
     def is_unknown(self) -> bool:
@@ -239,6 +241,6 @@ class Plan(Value):
     "Changes while the calls are up, in order."
     name_servers: tuple[NameServer, ...] = ()
 
-    def predictions(self, flow: str, from_: str, to: str) -> tuple[PredictedPath, ...]:
+    def predictions(self, flow: str, from_: str, to: str, media: str | None = None) -> tuple[PredictedPath, ...]:
         """Return the paths that a leg may take, the most likely first, each once."""
-        return tuple(dict.fromkeys(path for path in self.predicted if path.leg == (flow, from_, to)))
+        return tuple(dict.fromkeys(path for path in self.predicted if path.leg == (flow, from_, to, media)))

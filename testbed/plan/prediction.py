@@ -121,6 +121,7 @@ def _path(leg: Leg, forward: Way, return_: Way, note: str) -> PredictedPath:
         flow=leg.flow,
         from_=leg.from_,
         to=leg.to,
+        media=leg.media,
         forward=forward[0],
         return_=return_[0],
         forward_end=forward[1],

@@ -74,7 +74,7 @@ def _evidence(record: ScenarioRecord) -> list[str]:
     lines = [record.entry.reason or f"{record.entry.verdict}, with no reason in run.json"]
     for leg in record.legs:
         if leg.verdict != "PASS":
-            lines.append(f"{leg.verdict} {leg.flow} {leg.from_} -> {leg.to}")
+            lines.append(f"{leg.verdict} {leg.what} {leg.from_} -> {leg.to}")
             lines += [f"  {sentence}" for sentence in leg.evidence]
     for check in record.verdict.checks if record.verdict else ():
         if check.verdict != "PASS":

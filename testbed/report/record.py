@@ -63,6 +63,7 @@ class Expected(FilePart):
 
     crosses: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
+    dscp: int | None = None
     dies: Dies | None = None
 
 
@@ -81,6 +82,8 @@ class LegJudged(FilePart):
     """One leg of `verdict.json` (design section 9)."""
 
     flow: str
+    media: str | None = None
+    "The kind of media, of a leg that is about one."
     from_: str = Field(alias="from")
     to: str
     expected: Expected = Expected()
@@ -90,6 +93,11 @@ class LegJudged(FilePart):
     reason: str | None = None
     evidence: tuple[str, ...] = ()
     predicted: Document | None = None
+
+    @property
+    def what(self) -> str:
+        """Return what a reader calls its packets: the kind of media, else the flow."""
+        return self.media or self.flow
 
 
 class CheckJudged(FilePart):

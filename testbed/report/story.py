@@ -86,13 +86,13 @@ def leg_ways(record: ScenarioRecord) -> tuple[LegWays, ...]:
 
 
 def _one_leg(record: ScenarioRecord, plan: Plan, told: Document) -> LegWays:
-    key = told["flow"], told["from"], told["to"]
-    judged = next((leg for leg in record.legs if (leg.flow, leg.from_, leg.to) == key), None)
+    key = told["flow"], told["from"], told["to"], told.get("media")
+    judged = next((leg for leg in record.legs if (leg.flow, leg.from_, leg.to, leg.media) == key), None)
     path = prediction(judged, plan) if judged else None
     starts = plan.roles.get(told["from"], (told["from"],)), plan.roles.get(told["to"], (told["to"],))
     attempt = " (attempts only)" if told["attempt"] else ""
     return LegWays(
-        title=f"{told['flow']} {told['from']} → {told['to']}{attempt}",
+        title=f"{told.get('media') or told['flow']} {told['from']} → {told['to']}{attempt}",
         observed=(observed_way(told["forward"], starts[0]), observed_way(told["return"], starts[1])),
         predicted=(predicted_way(path, plan, back=False), predicted_way(path, plan, back=True))
         if path

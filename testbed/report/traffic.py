@@ -160,7 +160,7 @@ def _runs_along(
     link, forward is away from where the leg starts and towards where it ends.
     """
     ways = [(leg.observed.forward, leg.observed.return_)]
-    ways += [(path.forward, path.return_) for path in topology.plan.predictions(leg.flow, leg.from_, leg.to)]
+    ways += [(path.forward, path.return_) for path in topology.plan.predictions(leg.flow, leg.from_, leg.to, leg.media)]
     for ahead, back in ways:
         entered = _walk(ahead, topology.nodes_of(leg.from_), topology)
         if link.name in entered:
@@ -190,7 +190,7 @@ def _walk(path: Iterable[str], start: Iterable[str], topology: _Topology) -> dic
 
 def prediction(leg: LegJudged, plan: Plan) -> PredictedPath | None:
     """Return the predicted path that the leg's packets took; where they took none, the most likely one."""
-    paths = plan.predictions(leg.flow, leg.from_, leg.to)
+    paths = plan.predictions(leg.flow, leg.from_, leg.to, leg.media)
     seen = leg.observed.forward, leg.observed.return_
     taken = (path for path in paths if (path.forward, path.return_) == seen)
     return next(taken, paths[0] if paths else None)

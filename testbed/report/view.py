@@ -207,7 +207,7 @@ def _observed(checks: tuple[CheckJudged, ...], name: str) -> Iterator[tuple[str,
 
 def _leg_view(leg: LegJudged, record: ScenarioRecord) -> LegView:
     predicted = prediction(leg, record.plan) if record.plan else None
-    paths = record.plan.predictions(leg.flow, leg.from_, leg.to) if record.plan else ()
+    paths = record.plan.predictions(leg.flow, leg.from_, leg.to, leg.media) if record.plan else ()
     kind_of = {link.name: link.segment_kind for link in record.plan.links} if record.plan else {}
     way = (*predicted.forward, *predicted.return_) if predicted else ()
     return LegView(

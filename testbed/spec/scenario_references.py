@@ -198,6 +198,11 @@ def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology:
         yield from name_faults((*key, "crosses"), leg.crosses, kinds, "segment of kind")
         for field in ("forward_only", "return_only"):
             yield from name_faults((*key, field), getattr(leg, field), leg.crosses, "kind in `crosses`")
+        for field in ("media", "dscp") if leg.flow != "media" else ():
+            if getattr(leg, field) is not None:
+                yield Fault((*key, field), "belongs to a leg of flow 'media'")
+        if leg.media is not None and all(leg.media not in call.media for call in scenario.calls):
+            yield Fault((*key, "media"), f"no call has {leg.media!r}")
         for kind in sorted({*leg.crosses} & {*leg.never}):
             yield Fault((*key, "never"), f"{kind!r} stands in `crosses` too")
 

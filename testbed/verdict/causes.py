@@ -14,6 +14,7 @@ from testbed.analysis.messages import ALLOCATE, METHODS, StunMessage, Unreachabl
 from testbed.analysis.packets import Kind
 from testbed.analysis.paths import Walk
 from testbed.analysis.run import Run
+from testbed.plan.marks import has_port, marks_at, transport_kind
 from testbed.scenario import Disposition, Leg
 from testbed.verdict.naming import explain_unresolved
 
@@ -71,8 +72,19 @@ def _never_sent(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
 
 def attempts_at(run: Run, leg: Leg) -> LegTraffic:
     """Return what was sent between the ends of a media leg before any media: TURN requests, checks, handshakes."""
-    attempts = [walk for walk in run.walks.walks if walk.kind in _ATTEMPTS]
+    attempts = [walk for walk in run.walks.walks if walk.kind in _ATTEMPTS and _may_set_up(run, leg, walk)]
     return find_traffic(leg.model_copy(update={"flow": "signaling"}), run.network, attempts)
+
+
+def _may_set_up(run: Run, leg: Leg, walk: Walk) -> bool:
+    """Return whether an attempt may be at the leg's kind of media: by the ports, where a kind has ports of its own."""
+    if leg.media is None:
+        return True
+    kind = transport_kind(run.scenario, leg.media)
+    first, last = walk.steps[0].flow, walk.steps[-1].flow
+    ends = (walk.nodes[0], first.source_port), (walk.nodes[-1], last.destination_port)
+    told = [(marks[kind], port) for node, port in ends if kind in (marks := marks_at(run.plan, node))]
+    return not told or any(has_port(mark, port) for mark, port in told)
 
 
 def explain_loss(run: Run, traffic: LegTraffic) -> Cause:

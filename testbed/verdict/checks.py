@@ -43,8 +43,9 @@ class Check:
 
 def judge_heard(run: Run, spoken: Sequence[Conversation]) -> Check:
     """Judge whether media went to and came from every participant of every call."""
-    sent = _totals((each.sender.node, each.packets) for each in spoken)
-    received = _totals((each.receiver.node, each.packets) for each in spoken)
+    streams = [each for each in spoken if each.media != "file-transfer"]
+    sent = _totals((each.sender.node, each.packets) for each in streams)
+    received = _totals((each.receiver.node, each.packets) for each in streams)
     names = list(dict.fromkeys(name for call in run.scenario.calls for name in participants(call)))
     node_of = {name: party.node for name, party in run.scenario.parties.items()}
     observed = {

@@ -10,6 +10,7 @@ from testbed.analysis.messages import allocations
 from testbed.analysis.packets import Encapsulation, Kind
 from testbed.analysis.paths import Step, Walk
 from testbed.analysis.run import Run
+from testbed.topology import MediaKind
 
 Allocations = Mapping[tuple[int, int, int, int, int], tuple[int, int]]
 
@@ -50,6 +51,7 @@ class Conversation:
     first_frame: int
     nodes: tuple[str, ...]
     "Every node passed, ends included."
+    media: MediaKind | None = None
 
     @property
     def title(self) -> str:
@@ -58,12 +60,12 @@ class Conversation:
 
 
 def conversations(run: Run) -> tuple[Conversation, ...]:
-    """Return every stream of RTP that was followed from one application to the other, the earliest first."""
+    """Return every stream of RTP, and every data channel, that was followed from end to end, the earliest first."""
     allocated = allocations(run.packets)
     found = []
     for walk in run.walks.walks:
         ends = walk.nodes[0], walk.nodes[-1]
-        if walk.kind != Kind.RTP or walk.gaps or not all(map(run.network.is_host, ends)):
+        if walk.kind not in (Kind.RTP, Kind.DATA) or walk.gaps or not all(map(run.network.is_host, ends)):
             continue
         if ends[1] in run.network.relays or ends[0] in run.network.relays:
             continue
@@ -77,6 +79,7 @@ def conversations(run: Run) -> tuple[Conversation, ...]:
                 packets=walk.packets,
                 first_frame=min(step.first_frame for step in walk.steps),
                 nodes=walk.nodes,
+                media=walk.media,
             )
         )
     return tuple(sorted(found, key=lambda one: one.first_frame))

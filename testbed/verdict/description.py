@@ -14,13 +14,15 @@ def describe_leg(run: Run, judgement: LegJudgement) -> dict[str, Any]:
     leg = judgement.leg
     links = _observed_links(judgement.traffic)
     ways = observed_ways(judgement)
+    mark = {} if leg.dscp is None else {"dscp": leg.dscp}
     dies = {"dies": leg.dies.model_dump(mode="json", by_alias=True, exclude_none=True)} if leg.dies else {}
     return {
         "flow": leg.flow,
+        **({"media": leg.media} if leg.media else {}),
         "from": leg.from_,
         "to": leg.to,
         **({"after": judgement.when} if judgement.when else {}),
-        "expected": {"crosses": list(leg.crosses), "never": list(leg.never), **dies},
+        "expected": {"crosses": list(leg.crosses), "never": list(leg.never), **mark, **dies},
         "observed": {
             "segments": list(dict.fromkeys(run.network.links[row["link"]].segment_kind for row in links)),
             "links": links,

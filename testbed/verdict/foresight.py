@@ -29,7 +29,7 @@ def compare_prediction(run: Run, judgement: LegJudgement) -> dict[str, Any] | No
     where a link that was predicted or seen was not captured completely.
     """
     leg = judgement.leg
-    paths = run.plan.predictions(leg.flow, leg.from_, leg.to)
+    paths = run.plan.predictions(leg.flow, leg.from_, leg.to, leg.media)
     if not paths:
         return None
     ways = observed_ways(judgement)

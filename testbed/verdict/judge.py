@@ -19,6 +19,8 @@ from testbed.verdict.foresight import judge_prediction
 from testbed.verdict.health import judge_health
 from testbed.verdict.ladder import judge_relay_transport
 from testbed.verdict.legs import LegJudgement, judge_leg
+from testbed.verdict.marking import judge_marking
+from testbed.verdict.media_checks import judge_kinds, judge_shared
 from testbed.verdict.messages import judge_messages
 from testbed.verdict.principles import describe_principles
 from testbed.verdict.quality import remove_quality, write_quality
@@ -137,9 +139,9 @@ def _checks(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
     if scenario.messages:
         checks.append(judge_messages(run))
     if scenario.calls:
-        checks.append(judge_heard(run, spoken))
+        checks += [judge_heard(run, spoken), *judge_kinds(run, spoken), *judge_marking(run)]
         if run.events is not None:
-            checks.append(judge_audio(run, run.events))
+            checks += [judge_audio(run, run.events), *judge_shared(run, run.events)]
     if run.events is not None and any(party.visits for party in scenario.parties.values()):
         checks.append(judge_visits(run, run.events))
     if scenario.broadcast:

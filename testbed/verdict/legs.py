@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from testbed.analysis.legs import KINDS, LegTraffic, find_traffic
+from testbed.analysis.legs import KINDS, MEDIA, LegTraffic, find_traffic
 from testbed.analysis.run import Run
 from testbed.scenario import Disposition, Leg, Verdict
 from testbed.verdict.causes import Cause, drops_of, explain_end, explain_loss, explain_silence
+from testbed.verdict.marking import arrival_faults
 
 Ways = dict[str, tuple[str, ...]]
 """Under "forward" and "return" the links in the order of travel."""
@@ -47,7 +48,8 @@ class LegJudgement:
     @property
     def title(self) -> str:
         """Return how a reader calls the leg."""
-        return f"{self.leg.flow} {self.leg.from_} -> {self.leg.to}" + (f" ({self.when})" if self.when else "")
+        when = f" ({self.when})" if self.when else ""
+        return f"{self.leg.media or self.leg.flow} {self.leg.from_} -> {self.leg.to}{when}"
 
     @property
     def reason(self) -> str:
@@ -57,8 +59,9 @@ class LegJudgement:
 
 
 def leg_traffic(run: Run, leg: Leg) -> LegTraffic:
-    """Return the traffic of *leg*: the packets of its kind of flow between its ends."""
-    walks = [walk for walk in run.walks.walks if walk.kind in KINDS[leg.flow]]
+    """Return the traffic of *leg*: the packets of its kind of flow, and of media, between its ends."""
+    kinds = KINDS[leg.flow]
+    walks = [walk for walk in run.walks.walks if walk.kind in kinds and leg.media in (None, walk.media)]
     roles = run.network.plan.roles
     others = {
         node
@@ -82,6 +85,11 @@ def judge_leg(run: Run, leg: Leg) -> LegJudgement:
         _judge_strays(run, judgement)
         _judge_drops(run, judgement)
         _judge_loss(run, judgement)
+        if leg.dscp is not None:
+            judgement.faults.extend(found := list(arrival_faults(run, leg, traffic)))
+            judgement.evidence.extend(found)
+        if leg.media is not None:
+            _judge_unnamed(run, judgement)
     _judge_crossings(run, judgement)
     _judge_completeness(run, judgement)
     return judgement
@@ -184,6 +192,16 @@ def _judge_loss(run: Run, judgement: LegJudgement) -> None:
         if arrived and lost > arrived:
             cause = explain_end(run, parts, others, returning=returning)
             _conclude(judgement, cause, f"{lost} of {lost + arrived} packets {which} did not arrive")
+
+
+def _judge_unnamed(run: Run, judgement: LegJudgement) -> None:
+    """Find media of no known kind at the leg's ends: it may be the leg's, and nobody can say that it is not."""
+    ends = judgement.traffic.sources | judgement.traffic.targets
+    unnamed = [walk for walk in run.walks.walks if walk.kind in MEDIA and walk.media is None and ends & {*walk.nodes}]
+    if unnamed:
+        first = min(step.first_frame for walk in unnamed for step in walk.steps)
+        count = sum(walk.packets for walk in unnamed)
+        judgement.doubts.append(f"{count} packets of media are of no known kind (first frame {first})")
 
 
 def _judge_crossings(run: Run, judgement: LegJudgement) -> None:

@@ -47,7 +47,8 @@ def quality(run: Run) -> Document:
 def _assessment(stream: Document, streams: list[Document]) -> Document:
     """Return a stream in the columns of Microsoft's Network Assessment Tool; ratios from 0 to 1."""
     figures = stream["end_to_end"] or {}
-    back = [other for other in streams if (other["from"], other["to"]) == (stream["to"], stream["from"])]
+    ends = stream["to"], stream["from"], stream["media"]
+    back = [other for other in streams if (other["from"], other["to"], other["media"]) == ends]
     delays = [((one["end_to_end"] or {}).get("one_way_delay_ms") or {}).get("mean") for one in (stream, *back[:1])]
     return {
         "CallStartTime": datetime.fromtimestamp(stream["first_ns"] / 1e9, UTC).isoformat(timespec="milliseconds"),
@@ -59,6 +60,7 @@ def _assessment(stream: Document, streams: list[Document]) -> Document:
         "PacketReorderRatio": figures.get("reordered_ratio"),
         "From": stream["from"],
         "To": stream["to"],
+        "Media": stream["media"],
     }
 
 

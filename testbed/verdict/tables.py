@@ -8,7 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 Document = dict[str, Any]
-_KEY: Final = (("ssrc", "int64"), ("sender", "string"), ("receiver", "string"), ("payload_type", "int64"))
+_KEY: Final = (
+    ("ssrc", "int64"),
+    ("sender", "string"),
+    ("receiver", "string"),
+    ("payload_type", "int64"),
+    ("media", "string"),
+)
 _STRETCH: Final = (("what", "string"), ("name", "string"), ("links", "string"), ("from", "string"), ("to", "string"))
 _COUNTS: Final = ("packets_entered", "packets_left", "lost", "reordered")
 _VALUES: Final = ("loss_ratio", "reordered_ratio", "mean_delay_change_ms", "mean_delay_change_15s_ms")
@@ -51,6 +57,7 @@ def _stream_rows(document: Document) -> Iterator[Document]:
                 "sender": stream["from"],
                 "receiver": stream["to"],
                 "payload_type": stream["payload_type"],
+                "media": stream["media"],
                 **{name: part.get(name) for name, _ in _STRETCH},
                 "links": " ".join(part["links"]),
                 **{name: part.get(name) for name in (*_COUNTS, *_VALUES, *_QUALITY)},

@@ -48,6 +48,7 @@ def timeline(run: Run) -> Document:
         "legs": [
             {
                 "flow": leg.flow,
+                "media": leg.media,
                 "from": leg.from_,
                 "to": leg.to,
                 "attempt": is_attempt,

@@ -217,12 +217,13 @@ class Wire:
         *,
         nat: Mapping[str, tuple[Endpoint, Endpoint]] | None = None,
         tcp: Tcp | None = None,
+        dscp: Mapping[str, int] | None = None,
     ) -> None:
-        """Let a packet go along *way* (nodes); a node in *nat* sends it on with other addresses."""
-        ends = source, destination
+        """Let a packet go along *way* (nodes); a node in *nat* or *dscp* sends it on with other addresses or DSCP."""
+        ends, mark = (source, destination), 46
         for a, b in pairwise(way):
-            ends = (nat or {}).get(a, ends)
-            self.frame(a, b, ip_packet(*ends, payload, tcp))
+            ends, mark = (nat or {}).get(a, ends), (dscp or {}).get(a, mark)
+            self.frame(a, b, ip_packet(*ends, payload, tcp, dscp=mark))
 
     def frame(self, a: str, b: str, packet: bytes, *, mac_destination: bytes | None = None) -> None:
         """Let one IP packet pass the link between *a* and *b*."""

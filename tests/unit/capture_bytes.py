@@ -50,7 +50,9 @@ class Tcp:
     ip_id: int = 1
 
 
-def ip_packet(source: Endpoint, destination: Endpoint, payload: bytes, tcp: Tcp | None = None) -> bytes:
+def ip_packet(
+    source: Endpoint, destination: Endpoint, payload: bytes, tcp: Tcp | None = None, *, dscp: int = 46
+) -> bytes:
     """Return an IPv4 packet with UDP, or TCP where *tcp* is given."""
     if tcp is None:
         transport = struct.pack(">HHHH", source[1], destination[1], 8 + len(payload), 0) + payload
@@ -58,7 +60,7 @@ def ip_packet(source: Endpoint, destination: Endpoint, payload: bytes, tcp: Tcp 
         ports = struct.pack(">HHII", source[1], destination[1], tcp.sequence, tcp.acknowledged)
         transport = ports + struct.pack(">BBHHH", 0x50, tcp.flags, 1000, 0, 0) + payload
     protocol, ip_id = (17, 0) if tcp is None else (6, tcp.ip_id)
-    head = struct.pack(">BBHHHBBH", 0x45, 0xB8, 20 + len(transport), ip_id, 0x4000, 64, protocol, 0)
+    head = struct.pack(">BBHHHBBH", 0x45, dscp << 2, 20 + len(transport), ip_id, 0x4000, 64, protocol, 0)
     return head + IPv4Address(source[0]).packed + IPv4Address(destination[0]).packed + transport
 
 

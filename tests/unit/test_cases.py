@@ -23,7 +23,8 @@ def plan_of(path: Path, *changes: Change) -> Plan:
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_a_case_is_predicted_to_die_as_it_says(path: Path) -> None:
-    legs: dict[tuple[str, str, str], Leg] = {(x.flow, x.from_, x.to): x for x in read_spec(path).scenario.legs}
+    every = read_spec(path).scenario.legs
+    legs: dict[tuple[str, str, str, str | None], Leg] = {(x.flow, x.from_, x.to, x.media): x for x in every}
     for told in plan_of(path).predicted:
         leg = legs[told.leg]
         ends = {told.forward_end, told.return_end} - {"DELIVERED"}

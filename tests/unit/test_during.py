@@ -71,7 +71,7 @@ def test_after_each_change_legs_are_predicted_to_go_or_die_as_they_say(path: Pat
     assert plan.duration_ns == spec.scenario.lasts
     for during, phase in zip(spec.scenario.during, plan.phases, strict=True):
         for leg in during.legs:
-            for told in (path for path in phase.predicted if path.leg == (leg.flow, leg.from_, leg.to)):
+            for told in (path for path in phase.predicted if path.leg == (leg.flow, leg.from_, leg.to, leg.media)):
                 ends = {told.forward_end, told.return_end} - {"DELIVERED"}
                 dies = leg.dies and ":".join(filter(None, (leg.dies.disposition, leg.dies.at, leg.dies.rule)))
                 assert ends == ({dies} if dies else set()), told
@@ -85,7 +85,7 @@ def test_a_withdrawal_reconfigures_the_router_that_withdraws_and_nothing_else() 
 
 def test_a_flow_under_way_is_predicted_by_the_pair_it_was_set_up_with() -> None:
     phase = plan_of_spec(read_spec(FLIP), duration_ns=SECOND, seed=1).phases[0]
-    edges = {path.forward[-1] for path in phase.predicted if path.leg == ("media", "alice", "online-edge")}
+    edges = {path.forward[-1] for path in phase.predicted if path.leg == ("media", "alice", "online-edge", None)}
     assert edges == {"on-edge1-ms-lan", "on-edge2-ms-lan"}
 
 

@@ -266,10 +266,10 @@ def test_a_stopped_caller_makes_no_call() -> None:
 def test_predictions_are_made_for_every_leg() -> None:
     plan = plan_of("online/p2p-external")
     assert list(dict.fromkeys(path.leg for path in plan.predicted)) == [
-        ("signaling", "alice", "online-front-end"),
-        ("signaling", "carol", "online-front-end"),
-        ("media", "alice", "online-edge"),
-        ("media", "carol", "online-edge"),
+        ("signaling", "alice", "online-front-end", None),
+        ("signaling", "carol", "online-front-end", None),
+        ("media", "alice", "online-edge", None),
+        ("media", "carol", "online-edge", None),
     ]
 
 

@@ -501,7 +501,9 @@ def test_the_predicted_paths_of_the_first_table_cross_what_its_rows_say(path: Pa
     spec = read_spec(path)
     plan = make_plan(spec, duration_ns=1_000_000_000, seed=1)
     kinds = {link.name: link.segment_kind for link in plan.links}
-    legs: dict[tuple[str, str, str], Leg] = {(leg.flow, leg.from_, leg.to): leg for leg in spec.scenario.legs}
+    legs: dict[tuple[str, str, str, str | None], Leg] = {
+        (leg.flow, leg.from_, leg.to, leg.media): leg for leg in spec.scenario.legs
+    }
     assert {predicted.leg for predicted in plan.predicted} == set(legs)
     for predicted in plan.predicted:
         leg = legs[predicted.leg]
@@ -556,3 +558,16 @@ def test_conntrackd_is_told_its_own_address_and_the_others_and_let_in() -> None:
 def test_firewalls_that_cannot_share_are_told_so(edits: dict[str, Any], problem: str) -> None:
     with pytest.raises(SpecError, match=problem):
         read_spec(REPOSITORY / "scenarios/online/p2p-internal.toml", (Change(set=edits),))
+
+
+def test_each_kind_of_media_is_predicted_from_its_own_ports() -> None:
+    path = REPOSITORY / "scenarios/online/conference-all-media.toml"
+    control = read_spec(path).scenario.controls["video-ports-refused"]
+    spec = read_spec(path, (Change(set=control.set, remove=control.remove),))
+    plan = make_plan(spec, duration_ns=1_000_000_000, seed=1)
+    kinds = ("audio", "video", "application-sharing", "file-transfer")
+    first = {kind: plan.predictions("media", "alice", "online-edge", kind)[0] for kind in kinds}
+    ends = {kind: path.forward_end for kind, path in first.items()}
+    assert ends.pop("video") == "DENIED_BY_RULE:fw-er:default"
+    assert set(ends.values()) == {"DELIVERED"}
+    assert ":50040 " in first["file-transfer"].note

@@ -108,7 +108,7 @@ ARTICLE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 EVERY = tuple(entry.scenario for entry in catalogue.list_scenarios() if entry.table not in catalogue.OWN_TABLES)
 EVERY_ROW = (
-    "CC-1 CC-2 HY-1 HY-2 HY-3 HY-4 HY-5 IO-1 NE-1 ON-1 ON-2 ON-3 ON-4 ON-5 ON-6 ON-7 ON-8 "
+    "CC-1 CC-2 HY-1 HY-2 HY-3 HY-4 HY-5 IO-1 MK-1 MK-2 MK-3 NE-1 ON-1 ON-2 ON-3 ON-4 ON-5 ON-6 ON-7 ON-8 "
     "PF-2 PF-2P PF-2R PF-3 PF-3B PF-4 PF-6 PX-1"
 )
 
@@ -167,8 +167,12 @@ def test_controls_are_valid_and_of_both_kinds(slug: str) -> None:
 @pytest.mark.parametrize("slug", EVERY)
 def test_every_leg_is_predicted_to_cross_what_it_must_and_nothing_else(slug: str) -> None:
     kinds = {link.name: link.segment_kind for link in plan(slug).links}
-    paths = [(leg, path) for leg in scenario(slug).legs for path in plan(slug).predictions(leg.flow, leg.from_, leg.to)]
-    assert {path.leg for _, path in paths} == {(leg.flow, leg.from_, leg.to) for leg in scenario(slug).legs}
+    paths = [
+        (leg, path)
+        for leg in scenario(slug).legs
+        for path in plan(slug).predictions(leg.flow, leg.from_, leg.to, leg.media)
+    ]
+    assert {path.leg for _, path in paths} == {(leg.flow, leg.from_, leg.to, leg.media) for leg in scenario(slug).legs}
     for leg, path in paths:
         assert (path.forward_end, path.return_end) == ("DELIVERED", "DELIVERED"), path
         assert {kinds[link] for link in path.forward} == set(leg.crosses), path

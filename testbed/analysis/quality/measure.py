@@ -46,6 +46,7 @@ def _describe(run: Run, stream: Stream, clock_rate_hz: int | None) -> Document:
         "from": stream.sender,
         "to": stream.receiver,
         "payload_type": stream.payload_type,
+        "media": stream.media,
         "clock_rate_hz": clock_rate_hz,
         "packets": len(stream.sequence),
         "first_ns": int(stream.first_ns[0]),

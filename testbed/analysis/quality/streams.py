@@ -17,6 +17,7 @@ from testbed.analysis.network import Direction, Network
 from testbed.analysis.packets import Packets
 from testbed.analysis.paths import Walk, Walks
 from testbed.analysis.quality.figures import Passage, unwrap
+from testbed.topology import MediaKind
 
 NOT_SEEN: Final = -1
 _WAY_SHARE: Final = 0.01
@@ -29,6 +30,7 @@ class Stream:
 
     ssrc: int
     payload_type: int
+    media: MediaKind | None
     sender: str
     receiver: str | None
     "The host that most packets got to; None where none got to a host."
@@ -179,6 +181,7 @@ def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> 
     return Stream(
         ssrc=int(packets.ssrc[first_row[0]]),
         payload_type=Counter(packets.payload_type[first_row].tolist()).most_common(1)[0][0],
+        media=taken[0].media,
         sender=taken[0].nodes[0],
         receiver=receiver,
         sequence=unwrap(packets.sequence[first_row], 16),

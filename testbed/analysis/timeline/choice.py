@@ -12,11 +12,12 @@ import numpy as np
 
 from testbed.analysis.demux import Bools, Ints
 from testbed.analysis.drops import Drop
+from testbed.analysis.legs import MEDIA
 from testbed.analysis.packets import FIN, RST, SYN, Kind
 from testbed.analysis.run import Run
 
 LANES: Final = ("signaling", "checks", "media")
-"Of the packets: SIP and its TCP connections; ICE, TURN and DTLS; RTP and RTCP."
+"Of the packets: SIP and its TCP connections; ICE, TURN and DTLS; RTP, RTCP and data channels."
 _CHECKS: Final = (Kind.STUN, Kind.TURN_INDICATION, Kind.DTLS)
 _MESSAGES, _CONNECTIONS, _CHECKS_SHOWN, _PER_STREAM, _REPORTS, _DROPS = 160, 40, 120, 40, 16, 100
 "How many of each are shown at most."
@@ -59,7 +60,7 @@ class Crossings:
     def lane(self, packet: int) -> str:
         """Return the lane that a packet belongs to."""
         kind = Kind(int(self.run.packets.kind[self.first_row[packet]]))
-        return "media" if kind in (Kind.RTP, Kind.RTCP) else "checks" if kind in _CHECKS else "signaling"
+        return "media" if kind in MEDIA else "checks" if kind in _CHECKS else "signaling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ def choose(crossings: Crossings, wanted: Sequence[Ints]) -> Choice:
     is_sip = kind == Kind.SIP
     speaks = packets.payload_length[first] > 0
     opens = (packets.tcp_flags[first] & (SYN | FIN | RST)) > 0
-    rtp, rtcp, checks = kind == Kind.RTP, kind == Kind.RTCP, np.isin(kind, _CHECKS)
-    lanes = {"signaling": ~(rtp | rtcp | checks), "checks": checks, "media": rtp | rtcp}
+    rtp, checks, media = kind == Kind.RTP, np.isin(kind, _CHECKS), np.isin(kind, [int(each) for each in MEDIA])
+    lanes = {"signaling": ~(media | checks), "checks": checks, "media": media}
     logged = [crossings.run.drops[at] for at in thin(np.arange(len(crossings.run.drops)), _DROPS).tolist()]
     drops = tuple((drop, crossings.dropped(drop)) for drop in logged)
     chosen = [
@@ -90,7 +91,7 @@ def choose(crossings: Crossings, wanted: Sequence[Ints]) -> Choice:
         thin(_in_time(crossings, is_sip & opens & ~speaks), _CONNECTIONS),
         thin(_in_time(crossings, checks), _CHECKS_SHOWN),
         *_streams(crossings, rtp),
-        thin(_in_time(crossings, rtcp), _REPORTS),
+        thin(_in_time(crossings, media & ~rtp), _REPORTS),
         *wanted,
         np.array([packet for _, packet in drops if packet is not None], np.int64),
     ]

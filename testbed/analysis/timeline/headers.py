@@ -60,7 +60,7 @@ def title(packets: Packets, row: int) -> str:
         return f"RTP {int(packets.sequence[row])}"
     if kind in (Kind.STUN, Kind.TURN_INDICATION):
         return _stun_title(packets.inner(row) if kind == Kind.STUN else packets.payload(row))
-    if kind == Kind.DTLS:
+    if kind in (Kind.DTLS, Kind.DATA):
         return f"DTLS {_record_type(packets.inner(row))}"
     return kind.name.replace("_", " ")
 
@@ -130,7 +130,7 @@ def _inside(packets: Packets, row: int, kind: Kind) -> Iterator[Layer]:
     elif kind in (Kind.STUN, Kind.TURN_INDICATION):
         message = packets.inner(row) if kind == Kind.STUN else packets.payload(row)
         yield "STUN", "; ".join((_stun_title(message), *_stun_attributes(message)))
-    elif kind == Kind.DTLS:
+    elif kind in (Kind.DTLS, Kind.DATA):
         yield "DTLS", f"{_record_type(packets.inner(row))}, {int(packets.inner_length[row])} bytes"
 
 

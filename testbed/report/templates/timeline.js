@@ -1,5 +1,5 @@
 // Lanes over time: a row for each node that sent, a sign for each packet drawn.
-const TIMELINE_LANES = [["signaling", "SIP"], ["checks", "ICE, TURN, DTLS"], ["media", "RTP, RTCP"], ["dropped", "Dropped"], ["routes", "Routes (BGP)"]];
+const TIMELINE_LANES = [["signaling", "SIP"], ["checks", "ICE, TURN, DTLS"], ["media", "RTP, RTCP, data"], ["dropped", "Dropped"], ["routes", "Routes (BGP)"]];
 const TL = { left: 132, width: 1020, row: 18, lane: 22, axis: 30 };
 
 class Timeline {
