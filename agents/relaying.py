@@ -63,8 +63,8 @@ class RelayAccess:
         """*ask* gets credentials by SIP; its argument is the conference that a guest names (else empty).
 
         *transports* are the rungs of the ladder (`agents.ladder`), in order. With *names* the relay's host name is
-        resolved, and *side* does not matter. *mark* says which ports and DSCP the trial has, so that a firewall that goes
-        by them lets it through as it does the audio.
+        resolved, and *side* does not matter. *mark* says which ports and DSCP the trial has, so that a firewall that
+        goes by them lets it through as it does the audio.
         """
         self._mark = mark
         self._ask, self._transports, self._side, self._say = ask, transports, side, say

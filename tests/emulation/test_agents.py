@@ -242,6 +242,27 @@ def test_participants_of_a_conference_hear_see_and_get_files_of_the_others(tmp_p
     assert {c["selected_pair"]["local"] for c in said["conf"][-1]["calls"]} == {"relay"}
 
 
+def test_a_kind_of_media_that_is_blocked_is_told_and_leaves_the_others(tmp_path: Path) -> None:
+    said = play(
+        tmp_path,
+        drop=["-p udp --sport 50020:50039"],
+        accept=["-s 10.0.0.0/8 -d 10.0.0.0/8"],
+        jobs=[front_end(), client("alice"), client("bob")],
+        calls=[call("alice", "sip:bob@contoso.example", media=[*MEDIA], bundled=False)],
+        ends=["alice", "bob"],
+    )
+    for name, peer in (("alice", "bob"), ("bob", "alice")):
+        failed = [line for line in said[name] if line.get("event") == "media-failed"]
+        assert [(line["media"], line["cause"]) for line in failed] == [("video", "ice-failed")]
+        media = result_of(said, name)["media"]
+        assert media["video"]["failed"] == "ice-failed"
+        assert media["video"]["seen"] == dict.fromkeys(TONES, 0)
+        assert media["application-sharing"]["seen"][peer] > 0
+        assert [file["is_whole"] for file in media["file-transfer"]["received"]] == [True]
+        assert heard(said, name) == {peer}
+    assert result_of(said, "alice")["cause"] == "hangup"
+
+
 def mediation() -> dict[str, Any]:
     return {
         "name": "med",
