@@ -3,8 +3,9 @@
 Job: `{"domains", "users": {uri: password}, "listen": [{"transport", "port"}], "relay_secret", "relays": [{"address",
 "internal_address", "udp_port", "tcp_port", "host"?}], "relay_of": {uri: index}?, "moved": {uri: contact}?, "routes":
 [{"match": regex, "next": {"address", "port", "transport"}}], "sip_t1_ns", "challenge_calls": bool?,
-"digest_algorithms": ["SHA-256", "MD5"]?}`.
+"digest_algorithms": ["SHA-256", "MD5"]?, "tls"?, "rest": {"listen": [{"transport": "tls", "port": 443}]}?}`.
 Who is in `moved` has a home elsewhere: a registration is redirected to that SIP URI (301).
+`rest` is the web service (`agents.rest.server`).
 `match` must match the user part or the host of the Request-URI as a whole; the first that does counts. A request
 that has been here before is sent to no route again. Users that `relay_of` does not name are given the relays in turn,
 in the order of their URIs.
@@ -16,15 +17,16 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sipmessage import URI, Request
 
 from agents.pace import LoopLag
 from agents.sip.core import hop_of
 from agents.sip.digest import ALGORITHMS, Authenticator
+from agents.sip.errors import SipTimeout, TransportFailure
 from agents.sip.hop import Hop, Listen
-from agents.sip.message import make_response, set_body, uri_of
+from agents.sip.message import make_request, make_response, new_call_id, new_tag, push, set_body, uri_of
 from agents.sip.proxy import Proxy, Target
 from agents.sip.proxying import Refusal, next_route, take_own_routes
 from agents.sip.registrar import Binding, Registrar, RegistrationRefused
@@ -33,6 +35,9 @@ from agents.sip.stack import ServerTransaction, Stack
 from agents.sip.tls import Credentials
 from agents.sip.transaction import Timing
 from agents.sip.transport import Flow, Network, SocketNetwork
+
+if TYPE_CHECKING:
+    from agents.rest.server import WebService
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -95,13 +100,27 @@ class FrontEnd:
         )
         self._proxy = Proxy(self._stack, self._route, listens=self._listens)
         self._stack.on_request = self._take_request
+        self._tls = Credentials.from_json(job.get("tls"))
+        self._web_listens = [Listen.from_json(listen) for listen in (job.get("rest") or {}).get("listen", ())]
+        self._web: WebService | None = None
 
     async def start(self) -> None:
-        """Open the ports. Raises TransportFailure."""
+        """Open the ports. Raises TransportFailure, OSError, ValueError for a web service without a certificate."""
         await self._stack.start(self._listens)
+        if self._web_listens:
+            # Not above: importing aiohttp takes a quarter of a second, which few scenarios need.
+            from agents.rest.server import WebService
+
+            if self._tls is None:
+                raise ValueError("rest needs a certificate, in tls")
+            self._web = WebService(self._passwords, self._send_message, self._say)
+            for listen in self._web_listens:
+                await self._web.start(listen.address, listen.port, self._tls.server_context())
 
     async def stop(self) -> None:
         """Close everything."""
+        if self._web is not None:
+            await self._web.stop()
         await self._stack.stop()
 
     def result(self) -> dict[str, Any]:
@@ -118,6 +137,8 @@ class FrontEnd:
             self._grant_relay(transaction)
         elif request.method == "OPTIONS" and is_direct and not request.uri.user:
             transaction.answer(200)
+        elif request.method == "MESSAGE" and is_direct and self._web is not None:
+            self._stack.spawn(self._take_message(transaction, self._web))
         elif self._must_prove_itself(request) and not self._proven(transaction, sender_of(request), 407):
             return
         else:
@@ -127,7 +148,45 @@ class FrontEnd:
         is_new = request.method in ("INVITE", "MESSAGE") and not request.to_address.parameters.get("tag")
         return self._challenges_calls and is_new and sender_of(request) in self._passwords
 
+    async def _take_message(self, transaction: ServerTransaction, web: "WebService") -> None:
+        """Deliver a MESSAGE to clients of the web service, or pass it on as any other request."""
+        request = transaction.request
+        sender, text = uri_of(request.headers["From"]), request.body.decode(errors="replace")
+        if await web.deliver(aor_of(request.uri), sender, text):
+            transaction.answer(200)
+        else:
+            await self._proxy.forward(transaction)
+
+    async def _send_message(self, aor: str, target: str, text: str) -> int:
+        """Send a MESSAGE for a user of the web service, as whose proxy and user agent in one; return what answers."""
+        try:
+            uri = URI.parse(target)
+        except ValueError:
+            return 400
+        if self._web is not None and await self._web.deliver(aor_of(uri), f"sip:{aor}", text):
+            return 200
+        sender = f"<sip:{aor}>;tag={new_tag()}"
+        request = make_request(
+            "MESSAGE", uri, sender=sender, recipient=f"<{target}>", call_id=new_call_id(), sequence=1
+        )
+        set_body(request, "text/plain;charset=UTF-8", text.encode())
+        way = self._next(request)
+        if isinstance(way, Refusal):
+            return way.status
+        request.uri = way.uri or request.uri
+        for route in reversed(way.routes):
+            push(request, "Route", route)
+        try:
+            return (await (await self._stack.send(request, way.to)).final()).code
+        except SipTimeout:
+            return 408
+        except TransportFailure:
+            return 503
+
     def _route(self, request: Request, flow: Flow) -> Target | Refusal:
+        return self._next(request)
+
+    def _next(self, request: Request) -> Target | Refusal:
         uri = request.uri
         if self._is_in_our_domain(uri):
             if bindings := self._registrar.lookup(aor_of(uri), self._stack.now_ns):

@@ -21,8 +21,8 @@ class Party(Table):
     "Pool that holds the user's account; None for a guest or a PSTN telephone."
     uri: str
     "Address of record, like sip:alice@contoso.example or sip:+4684001234@pstn.example."
-    transport: Literal["udp", "tcp", "tls"] = "tcp"
-    "Of SIP, between client and server."
+    transport: Literal["udp", "tcp", "tls", "https"] = "tcp"
+    "Of SIP, between client and server; https: no SIP but the Front End's web service, for messages alone."
     turn_transports: tuple[TurnTransport, ...] = Field(default=("udp",), min_length=1)
     """To the relay, in the order in which the client tries them at sign-in: the rungs of the fallback ladder. UDP
     alone unless told: a row's path is that of UDP, and over another transport a firewall in its way would go unseen."""

@@ -145,6 +145,7 @@ class Jobs:
             "domains": list(self._cast.pool(pool).domains),
             "users": {party.uri: self._password(name) for name, party in users if party.home == pool},
             **self._signaling.server(pool, node),
+            **self._signaling.web_service(pool),
             "relay_secret": self._cast.secret(f"relay/{pool}"),
             "relays": [self._relay(edge) for edge in self._cast.role_nodes(pool, "edge")],
             "relay_of": self._cast.relay_turn[pool],
@@ -240,7 +241,7 @@ class Jobs:
             "setup_limit_ns": self._scenario.setup_limit,
             **({"listen": list(PLAIN)} if phone else self._client(name, party)),
         }
-        program = "phone" if phone else "client"
+        program = "phone" if phone else "rest_client" if party.transport == "https" else "client"
         return Job(name=name, node=party.node, program=program, arguments=arguments, stage="party")
 
     def _client(self, name: str, party: Party) -> dict[str, Any]:
@@ -268,7 +269,7 @@ class Jobs:
         """Return how a client finds its server: by its domain's name, or by address where it has no name server."""
         asked = next((each for each in self.name_servers if each.name == self._names.asked_by(party.node)), None)
         transport = party.transport
-        if asked is not None:
+        if asked is not None and transport != "https":  # a client of the web service is told its address
             return {"server": {"domain": domain, "transport": transport}, "resolver": asked.address}
         pool = self._cast.server_pool(name)
         return {"server": self._signaling.for_client(pool, seen_from=party.node, transport=transport, domain=domain)}

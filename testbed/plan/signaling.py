@@ -12,8 +12,10 @@ from testbed.plan.model import Job
 SIP_PORT: Final = 5060
 SIPS_PORT: Final = 5061
 SIP_PORTS: Final = (SIP_PORT, SIPS_PORT)
+HTTPS_PORT: Final = 443
 CLIENT_TLS_PORT: Final = 443
-"Of an Online pool. A pool of one's own has 5061: its Edge has one address, on which 443 is the A/V Edge's."
+"""Of an Online pool, where its web service does not have it. A pool of one's own has 5061: its Edge has one address, on
+which 443 is the A/V Edge's."""
 PLAIN: Final = ({"transport": "udp", "port": SIP_PORT}, {"transport": "tcp", "port": SIP_PORT})
 
 Document = dict[str, Any]
@@ -28,7 +30,7 @@ class Signaling:
         parties = cast.scenario.parties.values()
         by_tls = {transport for party in parties for transport in (party.transport, *party.turn_transports)}
         by_tls |= {pool.trunk for pool in pools} | {pool.servers for pool in pools}
-        self._certificates = Certificates(cast.secret("certificates")) if "tls" in by_tls else None
+        self._certificates = Certificates(cast.secret("certificates")) if {"tls", "https"} & by_tls else None
 
     def server(self, pool: str, node: str) -> Document:
         """Return what a server's job says of itself: where it listens and, where TLS is used, its certificate."""
@@ -40,6 +42,13 @@ class Signaling:
             return list(PLAIN)
         ports = [SIPS_PORT, CLIENT_TLS_PORT] if self._client_port(pool, node) == CLIENT_TLS_PORT else [SIPS_PORT]
         return [*PLAIN, *({"transport": "tls", "port": port} for port in ports)]
+
+    def web_service(self, pool: str) -> Document:
+        """Return a Front End's `rest`: where it awaits clients by HTTPS; nothing where it has none."""
+        return {"rest": {"listen": [{"transport": "tls", "port": HTTPS_PORT}]}} if self._has_web_clients(pool) else {}
+
+    def _has_web_clients(self, pool: str) -> bool:
+        return any(party.transport == "https" for party in self._cast.users(pool).values())
 
     def identity(self, pool: str, node: str) -> Document:
         """Return a server's `tls`: whom it trusts and what it shows; nothing where nobody uses TLS."""
@@ -60,6 +69,9 @@ class Signaling:
 
     def for_client(self, pool: str, *, seen_from: str, transport: str, domain: str) -> Document:
         """Return the server of a client at *seen_from*, which must answer for the *domain* of the client's user."""
+        if transport == "https":
+            address = str(self._cast.address(self._cast.front_end(pool), seen_from=seen_from))
+            return _hop_document(address, "tls", name=domain, port=HTTPS_PORT)
         node = self.gate(pool, seen_from=seen_from)
         port = self.client_port(pool, node, transport)
         return self._hop(node, seen_from=seen_from, transport=transport, port=port, name=domain)
@@ -102,7 +114,7 @@ class Signaling:
 
     def _client_port(self, pool: str, node: str) -> int:
         is_online = not self._cast.pool(pool).access_edge and node == self._cast.front_end(pool)
-        return CLIENT_TLS_PORT if is_online else SIPS_PORT
+        return CLIENT_TLS_PORT if is_online and not self._has_web_clients(pool) else SIPS_PORT
 
     def _names(self, pool: str, node: str) -> Sequence[str]:
         """Return what a server answers for: its host name, and where signaling enters the pool its SIP domains."""
@@ -132,4 +144,5 @@ def endpoints(jobs: Sequence[Job], addresses: dict[str, str]) -> tuple[str, ...]
 
 
 def _listens(arguments: Document) -> list[Document]:
-    return [*arguments.get("listen", ()), *(arguments.get("access_edge") or {}).get("listen", ())]
+    parts = (arguments, arguments.get("access_edge") or {}, arguments.get("rest") or {})
+    return [listen for part in parts for listen in part.get("listen", ())]

@@ -35,6 +35,7 @@ def scenario_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
         yield from _name_taken(name, party, topology)
     for index, call in enumerate(scenario.calls):
         yield from _call_faults(("calls", index), call, scenario, topology)
+        yield from _https_faults(("calls", index), call, scenario)
     yield from _broadcast_faults(scenario, topology)
     yield from _message_faults(scenario)
     yield from _leg_faults(("legs",), scenario.legs, scenario, topology)
@@ -122,6 +123,12 @@ def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -
     elif call.host is not None:
         mediations = [role for role in roles_of(topology) if role.endswith("-mediation")]
         yield from name_faults((*key, "host"), [call.host], mediations, "role of a Mediation Server")
+
+
+def _https_faults(key: Key, call: Call, scenario: Scenario) -> Iterator[Fault]:
+    for name in (call.caller, call.callee, *call.participants):
+        if name in scenario.parties and scenario.parties[name].transport == "https":
+            yield Fault(key, f"{name!r} signals by https, which carries messages only")
 
 
 def _message_faults(scenario: Scenario) -> Iterator[Fault]:

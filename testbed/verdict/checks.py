@@ -80,7 +80,7 @@ def participants(call: Call) -> tuple[str, ...]:
 
 def judge_signed_in(run: Run, events: Sequence[Json]) -> Check:
     """Judge by what agents said whether each client got in at its server: registered, and trusting its certificate."""
-    clients = [job.name for job in run.plan.jobs if job.program == "client"]
+    clients = [job.name for job in run.plan.jobs if job.program in ("client", "rest_client")]
     observed: dict[str, str | None] = {name: _sign_in(events, name) for name in clients}
     expected = {name: "ready" for name in clients}
     failed = [f"{name}: {told}" for name, told in observed.items() if told not in (None, "ready")]

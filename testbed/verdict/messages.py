@@ -73,7 +73,7 @@ def _by_packets(run: Run, message: Message) -> _Told | None:
     arrived = next(
         (m for m in sip_messages(run, *own_rows(run, receiver)) if not m.sent and _carries(m, message)), None
     )
-    if arrived is None and run.scenario.parties[message.to].transport == "tls":
+    if arrived is None and run.scenario.parties[message.to].transport in ("tls", "https"):
         return None  # it may have come inside TLS, which only the agents see
     answers = [m for m in at_sender if not m.sent and m.call_id == request.call_id and m.status is not None]
     final = next((m for m in answers if (m.status or 0) >= 200 and m.status not in _CHALLENGES), None)

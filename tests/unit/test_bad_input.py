@@ -279,6 +279,7 @@ SCENARIO_FAULTS = [
     ('home = "online"', 'home = "on-line"', "parties.ann.home", "no pool 'on-line'; did you mean 'online'?"),
     ("sip:ann@contoso.example", "ann@contoso.example", "parties.ann.uri", "must be an address of record"),
     ("sip:ann@contoso.example", "sip:ann@contosa.example", "parties.ann.uri", "did you mean 'contoso.example'?"),
+    ('node = "ann"', 'node = "ann"\ntransport = "https"', "calls.0", "'ann' signals by https, which carries messages"),
     ('callee = "ben"', 'callee = "bob"', "calls.0.callee", "no party 'bob'"),
     ("[[calls]]", message("ann", "bob") + "[[calls]]", "messages.0.to", "no user of a pool 'bob'"),
     ("[[calls]]", message("ann", "ann") + "[[calls]]", "messages.0.to", "'ann' writes to itself"),
