@@ -208,7 +208,8 @@ def test_a_link_with_a_new_shape_treats_what_comes_by_it_and_goes_on_counting() 
     assert outcome(link, 2) == [(5 * MS,), (15 * MS,)]
     link.reshape(LinkShape.model_validate({"loss": "100%"}))
     assert outcome(link, 3) == [(), (), ()]
-    link.reshape(LinkShape.model_validate({"delay": "1ms", "burst_loss": {"enter": 1.0, "leave": 0.0, "loss": 1.0}}))
+    always = {"enter": "100%", "leave": "0%", "loss": "100%"}
+    link.reshape(LinkShape.model_validate({"delay": "1ms", "burst_loss": always}))
     assert link.admit(1000 * MS, 100) == (1001 * MS,)  # a chain begins in its good state
     assert link.admit(1010 * MS, 100) == ()
     assert (link.received, link.lost) == (7, 4)
