@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import struct
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from agents.stock import stop_command
 READY_LIMIT_S = 15.0
 SCHEMA = Path("/usr/share/coturn/schema.sql")
 "Tables of coturn's database, as its package brings them."
-DATABASE = "turndb"
+DATABASE, CERTIFICATE, KEY = "turndb", "certificate.pem", "key.pem"
 _PROBE_INTERVAL_S = 0.1
 _MAGIC_COOKIE = 0x2112A442
 _BINDING_REQUEST, _BINDING_SUCCESS = 0x0001, 0x0101
@@ -45,12 +45,12 @@ def turnserver_configuration(job: Mapping[str, Any], directory: Path) -> str:
     low, dash, high = str(job["relay_ports"]).partition("-")
     if not (low.isdecimal() and (high.isdecimal() or not dash)):
         raise ValueError(f"relay_ports must be like '50000-59999', not {job['relay_ports']!r}")
-    external, tcp_port = str(job["external_address"]), int(job.get("tcp_port", 443))
+    external = str(job["external_address"])
     addresses = _listening_addresses(job)
     lines = [
         f"listening-port={int(job.get('udp_port', 3478))}",
         *(f"listening-ip={address}" for address in addresses),
-        *(f"aux-server={address}:{tcp_port}" for address in addresses),
+        *_tcp_listener(job, directory, addresses),
         f"relay-ip={external}",
         f"min-port={low}",
         f"max-port={high or low}",
@@ -61,7 +61,6 @@ def turnserver_configuration(job: Mapping[str, Any], directory: Path) -> str:
         "fingerprint",
         "no-multicast-peers",
         "no-cli",
-        "no-tls",
         "no-dtls",
         "no-rfc5780",
         "no-software-attribute",
@@ -76,6 +75,14 @@ def turnserver_configuration(job: Mapping[str, Any], directory: Path) -> str:
         "simple-log",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _tcp_listener(job: Mapping[str, Any], directory: Path, addresses: Sequence[str]) -> list[str]:
+    """Return the lines for the TCP port; with a certificate it speaks TLS too, as each connection begins."""
+    port = int(job.get("tcp_port", 443))
+    if Credentials.from_json(job.get("tls")) is None:
+        return ["no-tls", *(f"aux-server={address}:{port}" for address in addresses)]
+    return [f"tls-listening-port={port}", f"cert={directory / CERTIFICATE}", f"pkey={directory / KEY}"]
 
 
 def _listening_addresses(job: Mapping[str, Any]) -> list[str]:
@@ -104,6 +111,7 @@ class TurnServer:
         self._directory = tempfile.TemporaryDirectory(prefix="edge-")
         self._configuration = turnserver_configuration(job, Path(self._directory.name))
         self._endpoints = [(address, int(job.get("udp_port", 3478))) for address in _listening_addresses(job)]
+        self._credentials = Credentials.from_json(job.get("tls"))
         self.child = ChildProgram("turnserver", "coturn")
 
     async def start(self, *, limit_s: float = READY_LIMIT_S) -> None:
@@ -112,6 +120,9 @@ class TurnServer:
         make_database(directory / DATABASE)
         path = directory / "turnserver.conf"
         path.write_text(self._configuration)
+        if self._credentials is not None:
+            (directory / CERTIFICATE).write_text(self._credentials.certificate)
+            (directory / KEY).write_text(self._credentials.key)
         await self.child.start(
             ["-c", str(path)], directory=directory, serves=self._all_answer(), what="answers to STUN", limit_s=limit_s
         )

@@ -18,6 +18,8 @@ from testbed.plan.prediction import explain_lines
 from testbed.plan.text import plan_lines
 from testbed.progress import Board
 from testbed.report import write_report
+from testbed.report.grids import grid_of, grid_table, ladder_of, ladder_table
+from testbed.report.record import read_record
 from testbed.report.summary import broken_principles, summary_rows, summary_table
 from testbed.spec.endpoints import read_endpoints
 from testbed.spec.reader import Spec, check_controls, read_spec, read_topology
@@ -208,10 +210,15 @@ def void(_: object) -> None:
 
 
 def _print_outcome(outcome: run.RunOutcome) -> None:
-    rows = summary_rows(outcome.directory)
+    record = read_record(outcome.directory)
+    rows = summary_rows(record)
     out.print(summary_table(rows))
     if broken := broken_principles(rows):
         out.print(broken, markup=False)
+    if (grid := grid_of(record)) is not None:
+        out.print(grid_table(grid))
+    if ladder := ladder_of(record):
+        out.print(ladder_table(ladder))
     if outcome.interrupted:
         out.print("Interrupted: what was finished by then is above and in the results.")
     out.print(f"Report: {outcome.directory / 'report.html'}", markup=False)

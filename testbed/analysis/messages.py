@@ -69,8 +69,13 @@ class Unreachable:
 def stun_messages(packets: Packets) -> Iterator[StunMessage]:
     """Yield every STUN message between a client and its server or its peer (not those inside TURN)."""
     for row in np.flatnonzero((packets.stun_type > 0) & (packets.kind == Kind.STUN)).tolist():
-        if (message := parse_stun(packets.payload(row), row)) is not None:
+        if (message := parse_stun(_message(packets, row), row)) is not None:
             yield message
+
+
+def _message(packets: Packets, row: int) -> bytes:
+    """Return the outermost STUN message of a row, out of its TLS record if it came in one."""
+    return packets.inner(row) if packets.tls[row] else packets.payload(row)
 
 
 def parse_stun(data: bytes, row: int = 0) -> StunMessage | None:
@@ -102,7 +107,7 @@ def allocations(packets: Packets) -> dict[tuple[int, int, int, int, int], tuple[
     for row in np.flatnonzero((packets.stun_type == _ALLOCATE_SUCCESS) & (packets.kind == Kind.STUN)).tolist():
         columns = (packets.source, packets.source_port, packets.destination, packets.destination_port)
         source, source_port, destination, destination_port = (int(column[row]) for column in columns)
-        for attribute, value in attributes(packets.payload(row)):
+        for attribute, value in attributes(_message(packets, row)):
             if attribute == _XOR_RELAYED_ADDRESS and len(value) == 8 and value[1] == _IPV4:
                 port = int.from_bytes(value[2:4], "big") ^ _MAGIC_COOKIE >> 16
                 relayed = int.from_bytes(value[4:], "big") ^ _MAGIC_COOKIE, port

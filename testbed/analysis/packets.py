@@ -92,6 +92,8 @@ class Packets:
     rtp_timestamp: Column
     payload_type: Column
     media_bytes: Column
+    tls: Bools
+    "Whether what is inside was read out of a TLS record (`testbed.analysis.tls`)."
     buffer: NDArray[np.uint8]
     blocks: Blocks
 
@@ -160,6 +162,7 @@ def _packets(file: CaptureFile, columns: dict[str, Any], count: int, sources: Co
         frame=np.arange(1, count + 1, dtype=np.int64),
         time_ns=blocks.time_ns,
         link=blocks.interface,
+        tls=np.zeros(count, np.bool_),
         buffer=file.buffer,
         blocks=blocks,
         **columns,

@@ -17,6 +17,8 @@ from testbed.analysis.names import Question, questions
 from testbed.analysis.network import Network
 from testbed.analysis.packets import Kind, Packets, decode
 from testbed.analysis.paths import Span, Walks, follow
+from testbed.analysis.texts import unfold
+from testbed.analysis.tls import KEY_LOG, Ends, Secrets, open_tls, read_key_log, sealed
 from testbed.errors import TestbedError
 from testbed.plan.model import Plan
 from testbed.scenario import Scenario
@@ -72,6 +74,11 @@ class Run:
         return questions(self.packets, self.network)
 
     @cached_property
+    def sealed_tls(self) -> frozenset[Ends]:
+        """TLS connections, by their client's ends, that the key log does not open."""
+        return sealed(self.packets)
+
+    @cached_property
     def unreachables(self) -> tuple[Unreachable, ...]:
         """Every ICMP unreachable message."""
         return unreachables(self.packets)
@@ -95,7 +102,7 @@ def read_run(directory: Path) -> Run:
     if not isinstance(emulation, Mapping):
         raise RunError(f"{directory / 'manifest.json'}: has no account of the emulation: it broke before its end")
     read = partial(decode, sip_ports=plan.sip_ports, sip_endpoints=plan.signaling_endpoints)
-    packets = read(directory / "capture.pcapng")
+    packets = unfold(open_tls(read(directory / "capture.pcapng"), _key_log(directory / KEY_LOG)))
     sources = {int(ssrc) for ssrc in np.unique(packets.ssrc[packets.kind == Kind.RTP])}
     dropped = read(directory / "dropped.pcapng", sources=sources)
     if strange := {i.name for i in packets.interfaces} - {link.name for link in plan.links}:
@@ -155,6 +162,13 @@ def _drop_log_gaps(plan: Plan, dropped: Packets, emulation: Json) -> dict[str, s
         for name in firewalls
         if counters.get(name, {}).get("lost") != 0
     }
+
+
+def _key_log(path: Path) -> Secrets:
+    try:
+        return read_key_log(path)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: is no key log: {error}") from error
 
 
 def _json(path: Path) -> Json:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from typing import Final, Literal
 
 from cryptography import x509
@@ -53,10 +54,19 @@ class Authority:
         self.certificate = self._signed(certificate)
         "PEM; what everybody trusts."
 
-    def issue(self, names: Sequence[str], *, label: str, is_expired: bool = False, crl: str = "") -> Identity:
+    def issue(
+        self,
+        names: Sequence[str],
+        *,
+        label: str,
+        addresses: Sequence[str] = (),
+        is_expired: bool = False,
+        crl: str = "",
+    ) -> Identity:
         """Return the identity of a server that answers for *names* (host and SIP domains); *label* tells keys apart.
 
-        *crl* is the URL of the list in which the certificate would be, were it revoked.
+        *addresses* are for clients that know nothing else of it: those of a relay. *crl* is the URL of the list in
+        which the certificate would be, were it revoked.
 
         It serves as a client's too: servers show each other their certificates (RFC 5923 section 3).
         """
@@ -65,7 +75,7 @@ class Authority:
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
             self._builder(_subject(names[0]), label, _EXPIRED if is_expired else _END)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+            .add_extension(_alternative_names(names, addresses), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.KeyUsage(**usage), critical=True)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
@@ -136,12 +146,20 @@ class Certificates:
         """Return the authority's list of revoked certificates, DER, with those of the servers *labels*."""
         return self._authority.revoke(labels)
 
-    def of(self, label: str, names: Sequence[str], condition: Condition, *, crl: str = "") -> Identity:
-        """Return what the server *label*, which answers for *names*, shows in this *condition*."""
+    def of(
+        self, label: str, names: Sequence[str], condition: Condition, *, addresses: Sequence[str] = (), crl: str = ""
+    ) -> Identity:
+        """Return what the server *label*, which answers for *names* and *addresses*, shows in this *condition*."""
         if condition == "other-authority":
-            return Authority(f"{self._secret}/other", name="Another authority").issue(names, label=label)
-        shown = [OTHER_NAME] if condition == "other-name" else names
-        return self._authority.issue(shown, label=label, is_expired=condition == "expired", crl=crl)
+            other = Authority(f"{self._secret}/other", name="Another authority")
+            return other.issue(names, label=label, addresses=addresses)
+        shown, held = ([OTHER_NAME], ()) if condition == "other-name" else (names, addresses)
+        return self._authority.issue(shown, label=label, addresses=held, is_expired=condition == "expired", crl=crl)
+
+
+def _alternative_names(names: Sequence[str], addresses: Sequence[str]) -> x509.SubjectAlternativeName:
+    hosts = [x509.IPAddress(IPv4Address(address)) for address in addresses]
+    return x509.SubjectAlternativeName([*(x509.DNSName(name) for name in names), *hosts])
 
 
 def _subject(name: str) -> x509.Name:

@@ -117,9 +117,10 @@ class Jobs:
         return Job(name=name or node, node=node, program=program, arguments=document, stage="service")
 
     def _edge(self, pool: str, node: str) -> dict[str, Any]:
+        outer, inner = (str(address(self._topology, self._adjacency, node)) for address in (own_address, inner_address))
         return {
-            "external_address": str(own_address(self._topology, self._adjacency, node)),
-            "internal_address": str(inner_address(self._topology, self._adjacency, node)),
+            "external_address": outer,
+            "internal_address": inner,
             "relay_ports": self._cast.pool(pool).relay_ports,
             "udp_port": TURN_UDP_PORT,
             "tcp_port": TURN_TCP_PORT,
@@ -127,7 +128,7 @@ class Jobs:
             "realm": self._cast.pool(pool).domains[0],
             "access_edge": self._access_edge(pool, node) if self._cast.pool(pool).access_edge else None,
             "sip_t1_ns": self._scenario.sip_t1,
-            **self._signaling.identity(pool, node),
+            **self._signaling.identity(pool, node, addresses=tuple(dict.fromkeys((outer, inner)))),
         }
 
     def _access_edge(self, pool: str, node: str) -> dict[str, Any]:

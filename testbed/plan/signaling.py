@@ -50,11 +50,15 @@ class Signaling:
     def _has_web_clients(self, pool: str) -> bool:
         return any(party.transport == "https" for party in self._cast.users(pool).values())
 
-    def identity(self, pool: str, node: str) -> Document:
-        """Return a server's `tls`: whom it trusts and what it shows; nothing where nobody uses TLS."""
+    def identity(self, pool: str, node: str, *, addresses: Sequence[str] = ()) -> Document:
+        """Return a server's `tls`: whom it trusts and what it shows; nothing where nobody uses TLS.
+
+        *addresses* are those that its certificate holds, besides its names.
+        """
         if self._certificates is None:
             return {}
-        shown = self._certificates.of(node, self._names(pool, node), self._cast.topology.nodes[node].certificate)
+        condition = self._cast.topology.nodes[node].certificate
+        shown = self._certificates.of(node, self._names(pool, node), condition, addresses=addresses)
         return {"tls": {"authority": self._certificates.trusted, "certificate": shown.certificate, "key": shown.key}}
 
     def trust(self) -> Document:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from testbed import files
 from testbed.report.charts import CHART_TITLES, box_chart, charts, packed_library
 from testbed.report.figures import STRETCH_COLUMNS
+from testbed.report.grids import grid_of, ladder_of
 from testbed.report.principles import principle_rules
 from testbed.report.record import RunRecord, read_record
 from testbed.report.spread import spreads
@@ -66,6 +67,9 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "marks": MARKS,
         **_charts(record),
         "principle_rules": principle_rules(record),
+        "grid": grid_of(record),
+        "ladder": ladder_of(record),
+        "identities": {view.record.name: view.identity for view in views},
         "stretch_columns": STRETCH_COLUMNS,
     }
 

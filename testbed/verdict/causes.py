@@ -12,8 +12,9 @@ from testbed.analysis.drops import Drop
 from testbed.analysis.legs import LegTraffic, Part, find_traffic
 from testbed.analysis.messages import ALLOCATE, METHODS, StunMessage, Unreachable
 from testbed.analysis.packets import Kind
-from testbed.analysis.paths import Walk
+from testbed.analysis.paths import Step, Walk
 from testbed.analysis.run import Run
+from testbed.analysis.tls import KEY_LOG, Ends
 from testbed.plan.marks import has_port, marks_at, transport_kind
 from testbed.scenario import Disposition, Leg
 from testbed.verdict.naming import explain_unresolved
@@ -219,12 +220,21 @@ def _explain_attempt(run: Run, tried: LegTraffic) -> Cause:
         frame = int(run.packets.frame[message.row])
         return Cause("TURN_REFUSED", f"{tried.leg.to} refused {method}: {text} (frame {frame})")
     cause = explain_loss(run, tried)
-    if _arrived(tried.forward) and _arrived(tried.back):
-        part = max((part for part in tried.forward if part.arrived), key=lambda part: part.walk.packets)
+    spoken = [[part for part in way if part.arrived and part.walk.has_payload] for way in (tried.forward, tried.back)]
+    if all(spoken):
+        part = max(spoken[0], key=lambda part: part.walk.packets)
         step = part.steps[0]
+        if any(_ends_of(each) & run.sealed_tls for part in tried.forward for each in part.steps):
+            text = f"{tried.leg.from_} and {tried.leg.to} spoke inside TLS (first frame {step.first_frame})"
+            return Cause("CAPTURE_INCOMPLETE", f"{text}, which {KEY_LOG} does not open")
         text = f"{tried.leg.from_} and {tried.leg.to} exchanged {step.flow.kind.name} (first frame {step.first_frame})"
         return Cause("TIMEOUT", f"{text}, but no media followed")
     return Cause(cause.disposition, f"no media was sent; attempts ended: {cause.text}")
+
+
+def _ends_of(step: Step) -> set[Ends]:
+    flow = step.flow
+    return {(flow.source, flow.source_port, flow.destination, flow.destination_port)}
 
 
 def _refusal(run: Run, tried: LegTraffic) -> tuple[StunMessage, str] | None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from testbed.analysis.legs import MEDIA
 from testbed.analysis.run import Json, Run
+from testbed.analysis.tls import KEY_LOG
 from testbed.scenario import Call, Verdict
 from testbed.verdict.conversations import Conversation
 from testbed.verdict.health import is_late
@@ -59,6 +60,9 @@ def judge_heard(run: Run, spoken: Sequence[Conversation]) -> Check:
     what = f"{silent} {lacking} no media that went from end to end"
     media_gaps = any(walk.gaps for walk in run.walks.walks if walk.kind in MEDIA)
     nothing = not any(walk.kind in MEDIA for walk in run.walks.walks)
+    if run.sealed_tls:
+        told = f"{what}: {KEY_LOG} does not open what was said inside TLS"
+        return Check("heard", expected, observed, "INCONCLUSIVE", told)
     if media_gaps or (nothing and run.incomplete):
         name = sorted(run.incomplete)[0] if run.incomplete else ""
         why = f": capture of link {name} {run.incomplete[name]}" if name else ""

@@ -57,7 +57,7 @@ def judge_relay_transport(run: Run) -> Check:
         observed[name] = _document(run, name, ladder)
         told.append(_sentence(name, ladder, observed[name]))
         if not ladder.used:
-            (doubts if run.incomplete else faults).append(
+            (doubts if run.incomplete or run.sealed_tls else faults).append(
                 f"no media of {name} was seen on its way to a relay of its own"
             )
         elif ladder.used != (transport,):
@@ -73,7 +73,8 @@ def climbed(run: Run, node: str) -> Ladder:
     sent = np.isin(p.source, _addresses(run, {node})) & np.isin(p.destination, _addresses(run, run.network.relays))
     rungs = sorted(_rungs(run, sent), key=lambda rung: rung.began_ns)
     media = sent & np.isin(p.kind, [int(kind) for kind in MEDIA]) & (p.encapsulation > 0)
-    used = [name for name, protocol in (("udp", UDP), ("tcp", TCP)) if (media & (p.protocol == protocol)).any()]
+    by = {"udp": p.protocol == UDP, "tcp": (p.protocol == TCP) & ~p.tls, "tls": p.tls}
+    used = [name for name, rows in by.items() if (media & rows).any()]
     return Ladder(tuple(rungs), tuple(used))
 
 

@@ -1,0 +1,290 @@
+"""TLS connections of a capture, opened with the run's key log, so that TURN inside TLS is seen as TURN over TCP is.
+
+The secrets of a connection are found by the random number of its ClientHello; keys and nonces follow from them as RFC
+8446 (TLS 1.3, sections 5.3 and 7.3) and RFC 5246 (TLS 1.2, section 6.3) have it. What cannot be opened stays as it is.
+"""
+
+import hmac
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from testbed.analysis.demux import Bools, Ints
+from testbed.analysis.packets import TCP, Kind, Packets
+from testbed.analysis.texts import Text, add_bytes, with_texts
+
+KEY_LOG: Final = "tls-keys.log"
+Secrets = Mapping[bytes, Mapping[str, bytes]]
+"By the ClientHello's random number: label of the key log to secret."
+Ends = tuple[int, int, int, int]
+"Source address and port, destination address and port."
+_HANDSHAKE, _APPLICATION_DATA = 22, 23
+_CLIENT_HELLO: Final = 1
+_HEADER: Final = 5
+_LAST_OF_HANDSHAKE: Final = 1
+"Segments with application data that a client's handshake may end with (Finished, or an alert)."
+_CHANGE_CIPHER_SPEC: Final = 20
+_RANDOM: Final = slice(11, 43)
+"Of a hello: past the record's header, the message's, and the version."
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+_CLIENT, _SERVER, _MASTER = "CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0", "CLIENT_RANDOM"
+
+
+@dataclass(frozen=True, slots=True)
+class _Suite:
+    """A cipher suite."""
+
+    cipher: Any
+    key_bytes: int
+    digest: type[hashes.HashAlgorithm]
+    salt_bytes: int = 0
+    "Of TLS 1.2: the part of the nonce that both ends know from the start."
+
+    @property
+    def is_1_3(self) -> bool:
+        return not self.salt_bytes
+
+
+_SUITES: Final[Mapping[int, _Suite]] = {
+    0x1301: _Suite(AESGCM, 16, hashes.SHA256),
+    0x1302: _Suite(AESGCM, 32, hashes.SHA384),
+    0x1303: _Suite(ChaCha20Poly1305, 32, hashes.SHA256),
+    0xC02B: _Suite(AESGCM, 16, hashes.SHA256, 4),
+    0xC02C: _Suite(AESGCM, 32, hashes.SHA384, 4),
+    0xC02F: _Suite(AESGCM, 16, hashes.SHA256, 4),
+    0xC030: _Suite(AESGCM, 32, hashes.SHA384, 4),
+    0xCCA8: _Suite(ChaCha20Poly1305, 32, hashes.SHA256, 12),
+    0xCCA9: _Suite(ChaCha20Poly1305, 32, hashes.SHA256, 12),
+}
+"By number: those of TLS 1.3 (RFC 8446 appendix B.4), and with ECDHE those of TLS 1.2 (RFC 5289, RFC 7905)."
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Application data of one record, and where the record begins."""
+
+    rows: tuple[tuple[int, bool], ...]
+    "Segments, on all links, in which the record begins, and whether they begin with it."
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """What one end of a connection sent."""
+
+    rows: Ints
+    "In the order of their sequence numbers."
+    offset: Ints
+    "Of each row's payload in the stream."
+    length: Ints
+    "Of each row's payload."
+    data: bytes
+    "As far as nothing is missing."
+
+
+def read_key_log(path: Path) -> Secrets:
+    """Read a key log (SSLKEYLOGFILE: label, random number and secret a line); empty where there is none."""
+    secrets: dict[bytes, dict[str, bytes]] = {}
+    if path.exists():
+        for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+            match line.split():
+                case [label, random, secret] if not label.startswith("#"):
+                    secrets.setdefault(bytes.fromhex(random), {})[label] = bytes.fromhex(secret)
+    return secrets
+
+
+def open_tls(packets: Packets, secrets: Secrets) -> Packets:
+    """Return *packets* with what TLS connections hold read as if it had come over TCP; `tls` marks those rows.
+
+    Signaling is left as it is.
+    """
+    opened = [record for streams in _connections(packets) for record in _open(*streams, secrets)]
+    if not opened:
+        return packets
+    longer, offsets = add_bytes(packets, [record.text for record in opened])
+    texts = [
+        Text(row, offset, len(record.text), is_first)
+        for record, offset in zip(opened, offsets, strict=True)
+        for row, is_first in record.rows
+    ]
+    return with_texts(longer, texts, tls=True)
+
+
+def sealed(packets: Packets) -> frozenset[Ends]:
+    """Return the connections, by their client's ends, of which nothing was opened though more than a handshake went.
+
+    A client of TLS 1.3 sends its last word of the handshake as application data too; what failed there sent no more.
+    """
+    first = packets.buffer[packets.payload_offset[(rows := _speaking(packets))]]
+    rows = rows[first == _APPLICATION_DATA]
+    found = set()
+    for ends in sorted(_clients(packets)):
+        mine = rows[_between(packets, ends)[rows]]
+        if len(np.unique(packets.tcp_sequence[mine])) > _LAST_OF_HANDSHAKE and not packets.tls[mine].any():
+            found.add(ends)
+    return frozenset(found)
+
+
+def _connections(packets: Packets) -> Iterator[tuple[_Stream, _Stream]]:
+    """Yield both directions of every connection that begins with a ClientHello, the client's first."""
+    for source, source_port, destination, destination_port in sorted(_clients(packets)):
+        client = _stream(packets, (source, source_port, destination, destination_port))
+        server = _stream(packets, (destination, destination_port, source, source_port))
+        if client.data and server.data:
+            yield client, server
+
+
+def _clients(packets: Packets) -> set[Ends]:
+    rows = _speaking(packets)
+    first = packets.buffer[packets.payload_offset[rows]]
+    sixth = packets.buffer[packets.payload_offset[rows] + _HEADER]
+    hellos = rows[(first == _HANDSHAKE) & (sixth == _CLIENT_HELLO)].tolist()
+    p = packets
+    return {
+        (int(p.source[row]), int(p.source_port[row]), int(p.destination[row]), int(p.destination_port[row]))
+        for row in hellos
+    }
+
+
+def _speaking(packets: Packets) -> Ints:
+    """Return the rows over TCP that may hold a record, signaling aside."""
+    is_tcp = (packets.protocol == TCP) & (packets.kind != Kind.SIP) & (packets.kind != Kind.BGP)
+    return np.flatnonzero(is_tcp & (packets.payload_length > _HEADER))
+
+
+def _between(packets: Packets, ends: Ends) -> Bools:
+    """Return which rows are TCP between *ends*, in this direction."""
+    mine = packets.protocol == TCP
+    columns = packets.source, packets.source_port, packets.destination, packets.destination_port
+    for column, value in zip(columns, ends, strict=True):
+        mine = mine & (column == value)
+    return np.asarray(mine, np.bool_)
+
+
+def _stream(packets: Packets, ends: Ends) -> _Stream:
+    """Put together what was sent between *ends*: every segment is captured on several links, and may be sent again."""
+    rows = np.flatnonzero(_between(packets, ends) & (packets.payload_length > 0))
+    if not len(rows):
+        return _Stream(rows, rows, rows, b"")
+    # Sequence numbers wrap; the first segment that was seen begins the stream.
+    base = int(packets.tcp_sequence[rows[np.argmin(packets.time_ns[rows])]])
+    offset = (packets.tcp_sequence[rows].astype(np.int64) - base) & 0xFFFFFFFF
+    inside = offset < 1 << 31
+    rows, offset = rows[inside], offset[inside]
+    order = np.argsort(offset, kind="stable")
+    rows, offset = rows[order], offset[order]
+    data = bytearray()
+    for row, at in zip(rows.tolist(), offset.tolist(), strict=True):
+        if at > len(data):
+            break  # a segment that no link showed
+        data += packets.payload(row)[len(data) - at :]
+    return _Stream(rows, offset, packets.payload_length[rows].astype(np.int64), bytes(data))
+
+
+def _open(client: _Stream, server: _Stream, secrets: Secrets) -> Iterator[_Opened]:
+    """Yield the application data of a connection whose secrets are known."""
+    client_random, server_random = client.data[_RANDOM], server.data[_RANDOM]
+    found, suite = secrets.get(client_random, {}), _suite(server.data)
+    if suite is None:
+        return
+    if suite.is_1_3:
+        for stream, label in ((client, _CLIENT), (server, _SERVER)):
+            if label in found:
+                yield from _decrypt_1_3(stream, found[label], suite)
+    elif _MASTER in found:
+        keys = _key_block(found[_MASTER], server_random + client_random, suite)
+        for number, stream in enumerate((client, server)):
+            yield from _decrypt_1_2(stream, keys, number, suite)
+
+
+def _suite(hello: bytes) -> _Suite | None:
+    """Return the cipher suite that a ServerHello chose (RFC 8446 section 4.1.3); None for one without AEAD."""
+    session = _HEADER + 4 + 2 + 32
+    at = session + 1 + (hello[session] if len(hello) > session else 0)
+    return _SUITES.get(int.from_bytes(hello[at : at + 2], "big"))
+
+
+def _decrypt_1_3(stream: _Stream, secret: bytes, suite: _Suite) -> Iterator[_Opened]:
+    cipher = suite.cipher(_expand(secret, b"key", suite.key_bytes, suite.digest()))
+    first_nonce = int.from_bytes(_expand(secret, b"iv", _NONCE_BYTES, suite.digest()), "big")
+    count = 0
+    for at, record in _records(stream.data):
+        if record[0] != _APPLICATION_DATA:
+            continue
+        nonce = (first_nonce ^ count).to_bytes(_NONCE_BYTES, "big")
+        try:
+            text = cipher.decrypt(nonce, record[_HEADER:], record[:_HEADER]).rstrip(b"\0")
+        except InvalidTag:
+            if count:
+                return  # keys were changed (section 4.6.3), or bytes are not what was sent
+            continue  # still the handshake, which has keys of its own
+        count += 1
+        if text and text[-1] == _APPLICATION_DATA:
+            yield _Opened(_beginning(stream, at), text[:-1])
+
+
+def _expand(secret: bytes, label: bytes, length: int, digest: hashes.HashAlgorithm) -> bytes:
+    """HKDF-Expand-Label of RFC 8446 section 7.1."""
+    name = b"tls13 " + label
+    described = struct.pack(">HB", length, len(name)) + name + b"\0"
+    return HKDFExpand(digest, length, described).derive(secret)
+
+
+def _key_block(master: bytes, seed: bytes, suite: _Suite) -> bytes:
+    """Keys of both ends, then their fixed parts of the nonce: P_hash of RFC 5246 sections 5 and 6.3."""
+    name, block = str(suite.digest.name), b""
+    label = chained = b"key expansion" + seed
+    while len(block) < 2 * (suite.key_bytes + suite.salt_bytes):
+        chained = hmac.digest(master, chained, name)
+        block += hmac.digest(master, chained + label, name)
+    return block
+
+
+def _decrypt_1_2(stream: _Stream, keys: bytes, number: int, suite: _Suite) -> Iterator[_Opened]:
+    """Yield what end *number* (0: client) sent after its ChangeCipherSpec, of which the first record is Finished."""
+    salts = keys[2 * suite.key_bytes :]
+    cipher = suite.cipher(keys[number * suite.key_bytes :][: suite.key_bytes])
+    salt = salts[number * suite.salt_bytes :][: suite.salt_bytes]
+    explicit = _NONCE_BYTES - suite.salt_bytes
+    count, is_sealed = -1, False
+    for at, record in _records(stream.data):
+        count += is_sealed
+        is_sealed |= record[0] == _CHANGE_CIPHER_SPEC
+        if not is_sealed or record[0] != _APPLICATION_DATA:
+            continue
+        sealed_text = record[_HEADER + explicit :]
+        # AES-GCM sends part of its nonce (RFC 5288 section 3); ChaCha20 counts (RFC 7905 section 2).
+        sent = record[_HEADER : _HEADER + explicit]
+        nonce = salt + sent if explicit else (int.from_bytes(salt, "big") ^ count).to_bytes(_NONCE_BYTES, "big")
+        about = struct.pack(">Q", count) + record[:3] + struct.pack(">H", len(sealed_text) - _TAG_BYTES)
+        try:
+            text = cipher.decrypt(nonce, sealed_text, about)
+        except InvalidTag:
+            return  # bytes are not what was sent
+        yield _Opened(_beginning(stream, at), text)
+
+
+def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield where each whole record begins, and its bytes (section 5.1)."""
+    at = 0
+    while at + _HEADER <= len(data):
+        end = at + _HEADER + int.from_bytes(data[at + 3 : at + 5], "big")
+        if end > len(data):
+            return
+        yield at, data[at:end]
+        at = end
+
+
+def _beginning(stream: _Stream, at: int) -> tuple[tuple[int, bool], ...]:
+    """Return the rows, on all links, in whose segment the record at *at* begins, and whether it is the first there."""
+    inside = np.flatnonzero((stream.offset <= at) & (at < stream.offset + stream.length))
+    return tuple((int(stream.rows[index]), bool(stream.offset[index] == at)) for index in inside.tolist())

@@ -1,0 +1,86 @@
+"""What several scenarios show together: the grid of NAT kinds and the cost of each rung of the ladder."""
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from testbed.report.grids import grid_of, grid_table, ladder_of, ladder_table
+
+
+def record(
+    name: str, *, grid: tuple[str, str] | None = None, table: str = "nat", verdict: str = "PASS", **observed: Any
+) -> Any:
+    """As much of a scenario's record as the grids read."""
+    checks = tuple(SimpleNamespace(check=check.replace("_", "-"), observed=told) for check, told in observed.items())
+    return SimpleNamespace(
+        name=name,
+        entry=SimpleNamespace(verdict=verdict),
+        scenario=SimpleNamespace(grid=grid, table=table),
+        verdict=SimpleNamespace(checks=checks),
+    )
+
+
+def run(*scenarios: Any) -> Any:
+    return SimpleNamespace(scenarios=scenarios)
+
+
+def rung(used: list[str], rtt_ms: float | None, given_up: dict[str, float] | None = None) -> dict[str, Any]:
+    return {"used": used, "given_up_ms": given_up or {}, "relay_ms": 42.4, "setup_ms": None, "rtt_ms": rtt_ms}
+
+
+@pytest.mark.parametrize(
+    ("relays", "route", "slug"),
+    [
+        ({"a -> b": [0], "b -> a": [0]}, "direct", "direct"),
+        ({"a -> b": [1]}, "one relay", "one-relay"),
+        ({"a -> b": [2]}, "two relays", "two-relays"),
+        ({"a -> b": [1], "b -> a": [2]}, "one relay or two relays", "several"),
+        (None, "none", "none"),
+    ],
+)
+def test_a_cell_is_the_route_that_packets_took(relays: Any, route: str, slug: str) -> None:
+    grid = grid_of(run(record("nat/x-y", grid=("x", "y"), relays=relays)))
+    assert grid is not None
+    cell = grid.cells["x", "y"]
+    assert (cell.route, cell.slug, cell.scenario) == (route, slug, "nat/x-y")
+
+
+def test_rows_and_columns_are_those_that_ran_and_controls_are_no_cells() -> None:
+    direct = {"a -> b": [0]}
+    grid = grid_of(
+        run(
+            record("nat/x-x", grid=("x", "x"), relays=direct),
+            record("nat/x-y", grid=("x", "y"), relays=direct, verdict="FAIL"),
+            record("nat/x-y@blind", grid=("x", "z"), relays=direct),
+        )
+    )
+    assert grid is not None
+    assert (grid.rows, grid.columns) == (("x",), ("x", "y"))
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(grid_table(grid))
+    assert "direct (FAIL)" in console.export_text()
+
+
+def test_without_a_place_in_a_grid_there_is_none() -> None:
+    assert grid_of(run(record("online/x", relays={"a -> b": [0]}))) is None
+
+
+def test_each_rung_is_held_against_udp_of_the_same_table() -> None:
+    second = {"alice": rung(["tcp"], 75.5, {"udp": 1001.2})}
+    rows = ladder_of(
+        run(
+            record("fallback/udp", table="fallback", relay_transport={"alice": rung(["udp"], 70.0)}),
+            record("fallback/tcp-443", table="fallback", relay_transport=second),
+            record("fallback/tcp-443@x", table="fallback", relay_transport={"alice": rung(["udp"], 1.0)}),
+            record("nat/x", relay_transport={"grace": rung([], None)}),
+        )
+    )
+    assert [row.added_ms for row in rows] == [0.0, 5.5, None]
+    assert [row.rung for row in rows] == ["UDP", "TCP 443", "none"]
+    assert [row.given_up for row in rows] == ["", "UDP after 1001 ms", ""]
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(ladder_table(rows))
+    assert "UDP after 1001 ms" in console.export_text()
