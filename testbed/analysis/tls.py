@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from testbed.analysis.demux import Bools, Ints
+from testbed.analysis.demux import Ints
 from testbed.analysis.packets import TCP, Kind, Packets
 from testbed.analysis.texts import Text, add_bytes, with_texts
 
@@ -107,6 +107,8 @@ def open_tls(packets: Packets, secrets: Secrets) -> Packets:
 
     Signaling is left as it is.
     """
+    if not secrets:
+        return packets
     opened = [record for streams in _connections(packets) for record in _open(*streams, secrets)]
     if not opened:
         return packets
@@ -124,11 +126,11 @@ def sealed(packets: Packets) -> frozenset[Ends]:
 
     A client of TLS 1.3 sends its last word of the handshake as application data too; what failed there sent no more.
     """
-    first = packets.buffer[packets.payload_offset[(rows := _speaking(packets))]]
-    rows = rows[first == _APPLICATION_DATA]
+    speaking = _speaking(packets)
+    rows = speaking[packets.buffer[packets.payload_offset[speaking]] == _APPLICATION_DATA]
     found = set()
-    for ends in sorted(_clients(packets)):
-        mine = rows[_between(packets, ends)[rows]]
+    for ends in _clients(packets, speaking):
+        mine = _between(packets, rows, ends)
         if len(np.unique(packets.tcp_sequence[mine])) > _LAST_OF_HANDSHAKE and not packets.tls[mine].any():
             found.add(ends)
     return frozenset(found)
@@ -136,18 +138,19 @@ def sealed(packets: Packets) -> frozenset[Ends]:
 
 def _connections(packets: Packets) -> Iterator[tuple[_Stream, _Stream]]:
     """Yield both directions of every connection that begins with a ClientHello, the client's first."""
-    for source, source_port, destination, destination_port in sorted(_clients(packets)):
-        client = _stream(packets, (source, source_port, destination, destination_port))
-        server = _stream(packets, (destination, destination_port, source, source_port))
+    speaking = _speaking(packets)
+    for source, source_port, destination, destination_port in sorted(_clients(packets, speaking)):
+        client = _stream(packets, _between(packets, speaking, (source, source_port, destination, destination_port)))
+        server = _stream(packets, _between(packets, speaking, (destination, destination_port, source, source_port)))
         if client.data and server.data:
             yield client, server
 
 
-def _clients(packets: Packets) -> set[Ends]:
-    rows = _speaking(packets)
-    first = packets.buffer[packets.payload_offset[rows]]
-    sixth = packets.buffer[packets.payload_offset[rows] + _HEADER]
-    hellos = rows[(first == _HANDSHAKE) & (sixth == _CLIENT_HELLO)].tolist()
+def _clients(packets: Packets, speaking: Ints) -> set[Ends]:
+    longer = speaking[packets.payload_length[speaking] > _HEADER]
+    first = packets.buffer[packets.payload_offset[longer]]
+    sixth = packets.buffer[packets.payload_offset[longer] + _HEADER]
+    hellos = longer[(first == _HANDSHAKE) & (sixth == _CLIENT_HELLO)].tolist()
     p = packets
     return {
         (int(p.source[row]), int(p.source_port[row]), int(p.destination[row]), int(p.destination_port[row]))
@@ -156,23 +159,21 @@ def _clients(packets: Packets) -> set[Ends]:
 
 
 def _speaking(packets: Packets) -> Ints:
-    """Return the rows over TCP that may hold a record, signaling aside."""
+    """Return the rows over TCP with bytes in them, signaling aside."""
     is_tcp = (packets.protocol == TCP) & (packets.kind != Kind.SIP) & (packets.kind != Kind.BGP)
-    return np.flatnonzero(is_tcp & (packets.payload_length > _HEADER))
+    return np.flatnonzero(is_tcp & (packets.payload_length > 0))
 
 
-def _between(packets: Packets, ends: Ends) -> Bools:
-    """Return which rows are TCP between *ends*, in this direction."""
-    mine = packets.protocol == TCP
+def _between(packets: Packets, rows: Ints, ends: Ends) -> Ints:
+    """Return those of *rows* that go between *ends*, in this direction."""
     columns = packets.source, packets.source_port, packets.destination, packets.destination_port
     for column, value in zip(columns, ends, strict=True):
-        mine = mine & (column == value)
-    return np.asarray(mine, np.bool_)
+        rows = rows[column[rows] == value]
+    return rows
 
 
-def _stream(packets: Packets, ends: Ends) -> _Stream:
-    """Put together what was sent between *ends*: every segment is captured on several links, and may be sent again."""
-    rows = np.flatnonzero(_between(packets, ends) & (packets.payload_length > 0))
+def _stream(packets: Packets, rows: Ints) -> _Stream:
+    """Put together what *rows* of one direction hold: a segment is captured on several links, and may come again."""
     if not len(rows):
         return _Stream(rows, rows, rows, b"")
     # Sequence numbers wrap; the first segment that was seen begins the stream.

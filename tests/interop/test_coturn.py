@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from aioice import stun, turn
 
 from agents import edge
 from agents.child import ChildFailure
+from agents.ice import RelayError, TurnServer, TurnTransport, try_relay
 from agents.sip.relay import Relay, make_credentials
+from testbed.plan.certificates import Authority
 
 pytestmark = [
     pytest.mark.interop,
@@ -71,6 +74,23 @@ def only_child() -> int:
     return int(child)
 
 
+AUTHORITY = Authority("a secret", name="Authority of the test")
+TLS_JOB: dict[str, Any] = {
+    **JOB,
+    "tls": {"authority": AUTHORITY.certificate, **asdict(AUTHORITY.issue(["edge"], label="e", addresses=[EXTERNAL]))},
+}
+
+
+async def try_by(transport: TurnTransport, address: str = EXTERNAL, trusts: str = AUTHORITY.certificate) -> None:
+    """Try the ladder's rung against the Edge."""
+    credentials = make_credentials(secret="se#cret", user="alice", relay=Relay(address=address), now_s=int(time.time()))
+    server = TurnServer(
+        address=address, port=TCP_PORT, transport=transport, trusts=trusts,
+        username=credentials.username, password=credentials.password,
+    )  # fmt: skip
+    await try_relay(server, limit_s=DEADLINE_S)
+
+
 async def allocate(address: str, port: int, transport: str, *, secret: str = "se#cret", lifetime_s: int = 60) -> str:
     """Allocate a relayed address and return it."""
     credentials = make_credentials(
@@ -98,6 +118,21 @@ def test_coturn_gives_the_outer_address_from_both_sides_over_udp_and_tcp_to_whoe
                 await allocate(EXTERNAL, UDP_PORT, "udp", **wrong)
         await running.stop()
         assert (await running.lines.get())["type"] == "result"
+
+    asyncio.run(scenario())
+
+
+def test_one_port_speaks_turn_over_tcp_and_inside_tls_and_its_certificate_is_verified() -> None:
+    async def scenario() -> None:
+        running = RunningEdge(TLS_JOB)
+        assert (await running.line())["type"] == "ready"
+        await try_by("tcp")
+        await try_by("tls")
+        another = Authority("another secret", name="Another authority").certificate
+        for refused in ({"trusts": another}, {"address": INTERNAL}):
+            with pytest.raises(RelayError, match="certificate verify failed"):
+                await try_by("tls", **refused)
+        await running.stop()
 
     asyncio.run(scenario())
 

@@ -32,6 +32,14 @@ def test_coturn_listens_on_both_sides_and_relays_on_the_outer_one() -> None:
     assert {"min-port=50000", "max-port=59999", "listening-port=3478"} <= set(lines)
 
 
+def test_with_a_certificate_the_tcp_port_speaks_tls_too_and_without_one_coturn_has_no_tls() -> None:
+    tls = {"authority": "a", "certificate": "c", "key": "k"}
+    lines = configuration(tls=tls)
+    assert {"tls-listening-port=443", "cert=/run/edge/certificate.pem", "pkey=/run/edge/key.pem"} <= set(lines)
+    assert not [line for line in lines if line == "no-tls" or line.startswith("aux-server")]
+    assert "no-tls" in configuration()
+
+
 def test_an_edge_with_one_address_listens_on_it_once() -> None:
     assert [line for line in configuration(internal_address="198.51.100.7") if "listening-ip" in line] == [
         "listening-ip=198.51.100.7"
