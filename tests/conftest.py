@@ -1,14 +1,21 @@
 """Namespaces are probed by making one; --require-emulation turns a skip for want of them into a failure."""
 
+import os
 import subprocess
 from functools import cache
 
 import pytest
 
+from testbed.emulation import tools
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-emulation", action="store_true", help="fail, not skip, where namespaces cannot be made")
     parser.addoption("--slow", action="store_true", help="run the tests that take minutes too")
+
+
+def pytest_configure() -> None:
+    os.environ["PATH"] = tools.search_path()  # an ordinary user's has no iptables
 
 
 @cache

@@ -48,7 +48,7 @@ def test_a_world_leaves_all_its_files(tmp_path: Path) -> None:
     said = asyncio.run(play(small_plan(), tmp_path))
     stages = [x["stage"] for x in said if x["type"] == "progress"]
     assert list(dict.fromkeys(stages)) == [
-        "build", "readback", "capture", "services", "routing", "register", "call", "media", "hangup", "evidence",
+        "build", "readback", "capture", "services", "routing", "register", "hangup", "evidence",
     ]  # fmt: skip
     assert said[-1]["type"] == "done"
     emulation = read_json(tmp_path / "emulation.json")
