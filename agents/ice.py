@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from aioice import stun, turn
 from aiortc import RTCIceServer
@@ -14,6 +14,8 @@ from agents.kinds import Mark
 from agents.process import Message
 from agents.sockets import marked
 
+_ALLOCATION_MISMATCH: Final = 437
+_TRIES: Final = 4
 RelayCause = Literal["relay-refused", "relay-unreachable"]
 TurnTransport = Literal["udp", "tcp", "tls"]
 "Between a client and its relay; what the relay relays is UDP with any of them."
@@ -80,6 +82,28 @@ async def try_relay(server: TurnServer, *, limit_s: float) -> None:
     except (OSError, stun.TransactionError) as error:
         raise RelayError("relay-unreachable", " ".join(str(error).split())) from None
     transport.close()
+
+
+def ask_anew_on_mismatch(create: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return aioice's `create_turn_endpoint` with what RFC 8656 section 7.4 asks of a client that is answered 437.
+
+    The relay still knows an allocation from the port that our socket happened to get, for instance of a trial that was
+    given back a moment ago: the client then asks from another port. aioice would go on without a relay.
+    """
+
+    async def create_anew(*arguments: Any, **named: Any) -> Any:
+        for _ in range(_TRIES - 1):
+            try:
+                return await create(*arguments, **named)
+            except stun.TransactionFailed as failure:
+                if failure.response.attributes.get("ERROR-CODE", (0, ""))[0] != _ALLOCATION_MISMATCH:
+                    raise
+        return await create(*arguments, **named)
+
+    return create_anew
+
+
+turn.create_turn_endpoint = ask_anew_on_mismatch(turn.create_turn_endpoint)
 
 
 class _Allocation(asyncio.DatagramProtocol):

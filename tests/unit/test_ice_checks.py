@@ -1,13 +1,14 @@
-"""What agents.ice changes about aioice's checks: their order, and that one is repeated when triggered."""
+"""What agents.ice changes about aioice's checks: their order, when one is repeated; and its allocations."""
 
 import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aioice import stun
 from aioice.ice import CandidatePair
 
-from agents.ice import put_two_relays_last, repeat_triggered_checks
+from agents.ice import ask_anew_on_mismatch, put_two_relays_last, repeat_triggered_checks
 
 
 class Checks:
@@ -130,3 +131,26 @@ def test_a_check_from_the_other_side_repeats_ours_once(case: dict[str, Any], *, 
         assert first.cancelled() == repeats
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("codes", "asked", "works"), [((437,), 2, True), ((437,) * 9, 4, False), ((486,), 1, False)])
+def test_an_allocation_mismatch_is_asked_anew_from_another_port(
+    codes: tuple[int, ...], asked: int, works: bool
+) -> None:
+    answers, requests = iter(codes), []
+
+    async def create(*arguments: object, transport: str) -> str:
+        requests.append((arguments, transport))
+        if code := next(answers, None):
+            refusal = stun.Message(message_method=stun.Method.ALLOCATE, message_class=stun.Class.ERROR)
+            refusal.attributes["ERROR-CODE"] = (code, "no")
+            raise stun.TransactionFailed(refusal)
+        return "allocation"
+
+    asking = ask_anew_on_mismatch(create)("factory", transport="udp")
+    if works:
+        assert asyncio.run(asking) == "allocation"  # type: ignore[arg-type]
+    else:
+        with pytest.raises(stun.TransactionFailed):
+            asyncio.run(asking)  # type: ignore[arg-type]
+    assert requests == [(("factory",), "udp")] * asked
