@@ -46,7 +46,12 @@ def test_path_verdicts_rest_on_captures_alone(slug: str, rows: Runs, tmp_path: P
     (copy / "events.jsonl").unlink()
     (copy / "verdict.json").unlink()
     again = judge(copy)
-    assert again["legs"] == rows[slug].verdict["legs"]
+    for one, other in zip(again["legs"], rows[slug].verdict["legs"], strict=True):
+        # How a leg that must die died is told with what its party said of it.
+        agents_word = {"reason", "evidence"} if one["expected"].get("dies") else set()
+        assert {k: v for k, v in one.items() if k not in agents_word} == {
+            k: v for k, v in other.items() if k not in agents_word
+        }
 
 
 @pytest.mark.parametrize("slug", SLUGS)
