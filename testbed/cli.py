@@ -20,7 +20,7 @@ from testbed.progress import Board
 from testbed.report import write_report
 from testbed.report.grids import grid_of, grid_table, ladder_of, ladder_table
 from testbed.report.record import read_record
-from testbed.report.summary import broken_principles, summary_rows, summary_table
+from testbed.report.summary import broken_principles, reason_lines, summary_rows, summary_table
 from testbed.spec.endpoints import read_endpoints
 from testbed.spec.reader import Spec, check_controls, read_spec, read_topology
 from testbed.targets import read_targets
@@ -213,6 +213,8 @@ def _print_outcome(outcome: run.RunOutcome) -> None:
     record = read_record(outcome.directory)
     rows = summary_rows(record)
     out.print(summary_table(rows))
+    for reason in reason_lines(rows):
+        out.print(reason)
     if broken := broken_principles(rows):
         out.print(broken, markup=False)
     if (grid := grid_of(record)) is not None:

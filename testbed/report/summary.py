@@ -112,16 +112,23 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
     for flow in FLOWS:
         table.add_column(flow.capitalize())
     table.add_column("Verdict", no_wrap=True)
-    table.add_column("Reason", overflow="fold")
     for row in rows:
         table.add_row(
             row.row,
             _Slug(row.scenario),
             *(_flow_text(row, flow) for flow in FLOWS),
             Text(row.verdict, style=_VERDICT_STYLES[row.verdict]),
-            Text("" if row.verdict == "PASS" else row.reason),
         )
     return table
+
+
+def reason_lines(rows: Sequence[SummaryRow]) -> list[Text]:
+    """Return a line for each scenario that did not pass: what became of it, and why."""
+    return [
+        Text.assemble((row.verdict, _VERDICT_STYLES[row.verdict]), f" {row.scenario}: {row.reason}")
+        for row in rows
+        if row.verdict != "PASS"
+    ]
 
 
 def broken_principles(rows: Sequence[SummaryRow]) -> str:

@@ -18,7 +18,7 @@ from report_samples import (
 from rich.console import Console
 
 from testbed.errors import TestbedError
-from testbed.report.summary import SummaryRow, broken_principles, path_word, summary_rows, summary_table
+from testbed.report.summary import SummaryRow, broken_principles, path_word, reason_lines, summary_rows, summary_table
 
 
 def row_of(tmp_path: Path, sample: Sample) -> SummaryRow:
@@ -109,8 +109,9 @@ def test_the_terminal_table_tells_what_differs_and_why(tmp_path: Path) -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "alice: Internet (≠ ER)" in text
     assert "alice: ER (ER)" in text
-    assert "crossed internet" in text
-    assert P2P_INTERNAL.reason not in text
+    [reason] = reason_lines(rows)
+    assert reason.plain.startswith(f"FAIL {NOT_ANNOUNCED.name}: ")
+    assert "crossed internet" in reason.plain
 
 
 def test_broken_principles_are_told_beside_the_matrix(tmp_path: Path) -> None:
