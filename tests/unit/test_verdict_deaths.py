@@ -163,6 +163,22 @@ def test_what_is_dropped_after_the_rules_were_read_is_named_and_not_held_against
     assert check["observed"]["fw-inet"]["logged_after_counting"] == {"invalid": 2}
 
 
+@pytest.mark.parametrize(
+    ("later_ns", "payload", "verdict"), [(0, b"", "PASS"), (10**9, b"", "FAIL"), (0, b"x", "FAIL")]
+)
+def test_of_two_equal_packets_without_payload_either_may_have_gone_on(
+    later_ns: int, payload: bytes, verdict: str, tmp_path: Path
+) -> None:
+    wire = unanswered(Wire())
+    reset = Tcp(200, 0, 4, 77)
+    wire.carry(OUT, HOME, SERVER, payload, nat={"fw-er": (POOL, SERVER)}, tcp=reset)
+    wire.now_ns += later_ns
+    wire.carry(OUT[: OUT.index("fw-er") + 1], HOME, SERVER, payload, tcp=reset)
+    told = judged(wire, tmp_path, dying(), {**evidence(), "fw-er": {}})
+    check = next(check for check in told["checks"] if check["check"] == "accounting")
+    assert check["verdict"] == verdict, check
+
+
 def test_later_fragments_of_a_dropped_packet_are_named_and_not_counted_twice(tmp_path: Path) -> None:
     wire = unanswered(Wire())
     wire.carry(BACK, (FE, 0), (ER_POOL, 0), b"the rest")
