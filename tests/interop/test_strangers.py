@@ -48,9 +48,11 @@ def sipp(scenario: str, address: str, port: int, server: str, *more: str) -> str
     return f"sipp {server}:5060 -sf {HERE / scenario}.xml {options} > {log} 2>&1; echo sipp {scenario} status $?"
 
 
-def register(world: World, user: str, address: str, server: str, port: int, *, secret: str = "") -> str:
+def register(
+    world: World, user: str, address: str, server: str, port: int, *, secret: str = "", scenario: str = "register"
+) -> str:
     credentials = ("-s", user, "-au", user, "-ap", secret or password(world, user))
-    return world.run(user, sipp("register", address, port, server, *credentials))
+    return world.run(user, sipp(scenario, address, port, server, *credentials))
 
 
 @pytest.mark.skipif(shutil.which("sipp") is None, reason="needs sipp (Debian package sip-tester)")
@@ -60,6 +62,10 @@ def test_sipp_registers_at_each_front_end_and_calls_from_the_one_to_the_other(wo
     world.run("bob", f"({sipp('called', BOB, 5070, ONPREM)}) > called.out 2>&1 &")
     assert "sipp caller status 0" in world.run("alice", sipp("caller", ALICE, 5071, ONLINE))
     assert "sipp called status 0" in file_says(world.folder / "called.out", "status")
+    # Whoever registers next is to be the only one whom calls reach.
+    for user, address, server in (("alice", ALICE, ONLINE), ("bob", BOB, ONPREM)):
+        done = register(world, user, address, server, 5073, scenario="unregister")
+        assert "sipp unregister status 0" in done
 
 
 @pytest.mark.skipif(shutil.which("sipp") is None, reason="needs sipp (Debian package sip-tester)")
