@@ -1,7 +1,8 @@
 """Attendees of a broadcast: players that pull a live stream over HTTP, keep a buffer, and tell how well it played.
 
-Job: `{"name", "address", "viewers", "buffer_ns", "setup_limit_ns", "tones"?}`. A `call` command's target is the URL of
-the playlist. `established` follows when every player plays, `terminated` when every one has played for the duration.
+Job: `{"name", "address", "viewers", "buffer_ns", "resolver"?, "setup_limit_ns", "tones"?}`. A `call` command's target
+is the URL of the playlist. `established` follows when every player plays, `terminated` when every one has played for
+the duration.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 from agents import g711, hls
 from agents.call import UNFORESEEN, tones_of
 from agents.client import obey
+from agents.names import NameFailure, Names
 from agents.pace import LoopLag
 from agents.process import Commands, Message, Say, one_line
 from agents.tone import Listener
@@ -38,6 +40,8 @@ class Settings:
     viewers: int
     buffer_s: float
     "How much of the stream a player wants to have before it begins to play."
+    resolver: str | None
+    "Name server; None: URLs hold addresses."
     setup_limit_s: float
     tones_hz: dict[str, int]
 
@@ -50,6 +54,7 @@ class Settings:
                 address=str(job["address"]).partition("/")[0],
                 viewers=int(job["viewers"]),
                 buffer_s=int(job["buffer_ns"]) / 1e9,
+                resolver=job.get("resolver"),
                 setup_limit_s=int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9,
                 tones_hz=tones_of(job),
             )
@@ -60,11 +65,13 @@ class Settings:
 class Source:
     """One player's connection to the server, kept open between requests."""
 
-    def __init__(self, url: str, *, local_address: str, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, url: str, server: str, *, local_address: str, threads: ThreadPoolExecutor) -> None:
+        """*server* is the address of the URL's host."""
         self._url, self._threads = url, threads
         parts = urlsplit(url)
+        self._host = parts.netloc
         self._connection = http.client.HTTPConnection(
-            parts.hostname or "", parts.port, timeout=_ANSWER_LIMIT_S, source_address=(local_address, 0)
+            server, parts.port, timeout=_ANSWER_LIMIT_S, source_address=(local_address, 0)
         )
         self.received_bytes = 0
 
@@ -82,7 +89,7 @@ class Source:
 
     def _get(self, path: str) -> tuple[int, bytes]:
         try:
-            self._connection.request("GET", path)
+            self._connection.request("GET", path, headers={"Host": self._host})
             answer = self._connection.getresponse()
             return answer.status, answer.read()
         except BaseException:
@@ -252,6 +259,7 @@ class Audience:
 
     def __init__(self, settings: Settings, say: Say) -> None:
         self._settings, self._say = settings, say
+        self._names = Names(settings.resolver, say) if settings.resolver else None
         self._threads = ThreadPoolExecutor(max_workers=settings.viewers)
         self._players: list[Player] = []
         self._sources: list[Source] = []
@@ -263,11 +271,17 @@ class Audience:
 
     async def _watch(self, command: Message) -> None:
         url, name = command["target"], command["call"]
+        self._say({"type": "event", "event": "calling", "call": name, "target": url})
+        try:
+            server = await self._address_of(urlsplit(url).hostname or "")
+        except NameFailure as failure:
+            ended = {"cause": "name-not-resolved", "detail": one_line(failure)}
+            self._say({"type": "event", "event": "terminated", "call": name, **ended})
+            return
         for _ in range(self._settings.viewers):
-            source = Source(url, local_address=self._settings.address, threads=self._threads)
+            source = Source(url, server, local_address=self._settings.address, threads=self._threads)
             self._sources.append(source)
             self._players.append(Player(source, self._settings))
-        self._say({"type": "event", "event": "calling", "call": name, "target": url})
         told = asyncio.create_task(self._tell_start(name))
         duration_s = command["duration_ns"] / 1e9
         ends = await asyncio.gather(*(player.play(duration_s) for player in self._players), return_exceptions=True)
@@ -279,6 +293,9 @@ class Audience:
         detail = {"detail": f"{len(failed)} of {len(ends)} players: {one_line(failed[0])}"} if failed else {}
         cause = UNFORESEEN if unforeseen else "stream-unavailable" if failed else "hangup"
         self._say({"type": "event", "event": "terminated", "call": name, "cause": cause, **detail})
+
+    async def _address_of(self, host: str) -> str:
+        return await self._names.address(host) if self._names else host
 
     async def _tell_start(self, name: str) -> None:
         await asyncio.gather(*(player.started.wait() for player in self._players))

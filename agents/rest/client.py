@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from agents.names import NameFailure, Names
 from agents.process import Message, Say, one_line
 from agents.sip.hop import Hop
 from agents.sip.tls import Credentials
@@ -31,10 +32,12 @@ def cause_of(error: BaseException) -> str:
             return "certificate-refused"
         case TimeoutError():
             return "timeout"
+        case NameFailure():
+            return "name-not-resolved"
     return "unreachable"
 
 
-FAILURES: Final = (Refused, aiohttp.ClientError, TimeoutError, OSError)
+FAILURES: Final = (Refused, aiohttp.ClientError, NameFailure, TimeoutError, OSError)
 
 
 class RestClient:
@@ -44,18 +47,21 @@ class RestClient:
         """Raise ValueError where *job* lacks a key (docs/agents.md)."""
         try:
             self._uri, self._password = str(job["uri"]), str(job["password"])
-            server, tls = Hop.from_json(job["server"]), Credentials.from_json(job["tls"])
+            host = job["server"].get("host")
+            server = Hop.from_json(job["server"] if host is None else {**job["server"], "address": host})
+            tls = Credentials.from_json(job["tls"])
         except KeyError as missing:
             raise ValueError(f"a REST client's job needs the key {missing}") from None
         if tls is None:
             raise ValueError("a REST client's job needs the authority that it trusts, in tls")
-        self._say = say
+        self._say, self._server = say, server
+        self._names = Names(str(job["resolver"]), say) if job.get("resolver") else None
         self._limit_s = int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9
         self._name = server.name
         context = ssl.create_default_context(cadata=tls.authority)
-        self._session = aiohttp.ClientSession(
-            f"https://{server.address}:{server.port}", connector=aiohttp.TCPConnector(ssl=context)
-        )
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
+        self._root = ""
+        "URL of the service, once its name is resolved."
         self._application = ""
         self._listening: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,6 +71,8 @@ class RestClient:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         async with asyncio.timeout(self._limit_s):
+            address = await self._names.address(self._server.address) if self._names else self._server.address
+            self._root = f"https://{address}:{self._server.port}"
             links = await self._ask("GET", "/autodiscover")
             credentials = {"username": self._uri, "password": self._password}
             token = (await self._ask("POST", links["token"], credentials))["access_token"]
@@ -78,7 +86,7 @@ class RestClient:
     async def _ask(self, method: str, path: str, document: Message | None = None) -> Message:
         headers = {"Host": self._name}
         async with self._session.request(
-            method, path, json=document, headers=headers, server_hostname=self._name
+            method, f"{self._root}{path}", json=document, headers=headers, server_hostname=self._name
         ) as response:
             if response.status >= 400:
                 raise Refused(response.status, (await response.text())[:200])

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from testbed.plan import stock
-from testbed.plan.addresses import inner_address, own_address
+from testbed.plan.addresses import host_name, inner_address, own_address
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.cast import Cast
-from testbed.plan.model import CallPlan, Job
+from testbed.plan.model import CallPlan, DnsRecord, Job
 from testbed.scenario import Broadcast, Party
 
 PLAYLIST: Final = "live/index.m3u8"
@@ -34,8 +34,14 @@ class BroadcastJobs:
         yield self._cdn(cdn, origin)
         yield self._origin(origin, meeting)
 
-    def attendee(self, name: str, party: Party, tones: Mapping[str, int]) -> Job:
-        """Return the job of those who watch at a party's node."""
+    def records(self) -> Iterator[DnsRecord]:
+        """Yield the name under which the audience finds the content delivery network."""
+        if self._broadcast is not None:
+            node = self._topology.services[self._broadcast.cdn].node
+            yield DnsRecord(name=host_name(self._topology, node), kind="A", target=self._own_address(node))
+
+    def attendee(self, name: str, party: Party, tones: Mapping[str, int], resolver: str | None) -> Job:
+        """Return the job of those who watch at a party's node, whose name server has the address *resolver*."""
         assert self._broadcast is not None
         arguments = {
             "name": name,
@@ -43,21 +49,23 @@ class BroadcastJobs:
             "address": self._own_address(party.node),
             "viewers": self._broadcast.viewers,
             "buffer_ns": self._broadcast.buffer,
+            **({"resolver": resolver} if resolver else {}),
             "setup_limit_ns": self._cast.scenario.setup_limit,
             "tones": dict(tones),
         }
         return Job(name=name, node=party.node, program="attendee", arguments=arguments, stage="party")
 
-    def calls(self) -> Iterator[CallPlan]:
-        """Yield what each attendee is told to watch."""
+    def calls(self, resolvers: Mapping[str, str | None]) -> Iterator[CallPlan]:
+        """Yield what each attendee is told to watch; *resolvers*: the name server that each asks, None without one."""
         if self._broadcast is None:
             return
-        server = self._own_address(self._topology.services[self._broadcast.cdn].node)
+        node = self._topology.services[self._broadcast.cdn].node
         for name in self._broadcast.attendees:
+            host = host_name(self._topology, node) if resolvers[name] else self._own_address(node)
             yield CallPlan(
                 party=name,
                 call=f"broadcast-{name}",
-                target=f"http://{server}/{PLAYLIST}",
+                target=f"http://{host}/{PLAYLIST}",
                 answerers=(),
                 media=("audio",),
                 bundled=True,

@@ -13,7 +13,7 @@ from testbed.plan.adjacency import Adjacency
 from testbed.plan.broadcast import BroadcastJobs
 from testbed.plan.cast import Cast, Server
 from testbed.plan.model import CallPlan, Job, MessagePlan
-from testbed.plan.names import Names
+from testbed.plan.names import WEB_SERVICE, Names
 from testbed.plan.signaling import CLIENT_TLS_PORT, PLAIN, SIP_PORT, SIP_PORTS, Signaling
 from testbed.plan.visits import Visits
 from testbed.scenario import Party
@@ -34,9 +34,10 @@ class Jobs:
         self._signaling = Signaling(self._cast, adjacency)
         self._trunks = tuple(self._cast.trunks())
         self._visits = Visits(self._cast, adjacency)
-        self._names = Names(self._cast, adjacency, self._signaling, self._visits.records())
-        self.name_servers = self._names.servers()
         self._broadcast = BroadcastJobs(self._cast, adjacency)
+        others = (*self._visits.records(), *self._broadcast.records())
+        self._names = Names(self._cast, adjacency, self._signaling, others)
+        self.name_servers = self._names.servers()
         calls = enumerate(spec.scenario.calls)
         hosts = (self._cast.host(index) for index, call in calls if call.kind == "conference")
         self._conferences = tuple(dict.fromkeys(hosts))
@@ -58,7 +59,8 @@ class Jobs:
     def calls(self) -> tuple[CallPlan, ...]:
         """Return what each calling party does once all are ready."""
         calls = (plan for index in range(len(self._scenario.calls)) for plan in self._call(index))
-        return tuple(plan for plan in (*calls, *self._broadcast.calls()) if self._is_played(plan))
+        watching = {name: self._resolver(self._scenario.parties[name]) for name in self._broadcast.attendees}
+        return tuple(plan for plan in (*calls, *self._broadcast.calls(watching)) if self._is_played(plan))
 
     def _broadcast_meeting(self) -> CallPlan | None:
         """Return somebody's call to the conference that is broadcast."""
@@ -228,7 +230,7 @@ class Jobs:
 
     def _party(self, name: str, party: Party) -> Job:
         if name in self._broadcast.attendees:
-            return self._broadcast.attendee(name, party, self._tones)
+            return self._broadcast.attendee(name, party, self._tones, self._resolver(party))
         phone = self._cast.is_phone(party)
         gateway = next((trunk.server.node for trunk in self._trunks if trunk.phone == name), party.node)
         arguments = {
@@ -268,12 +270,20 @@ class Jobs:
 
     def _found(self, name: str, party: Party, domain: str) -> dict[str, Any]:
         """Return how a client finds its server: by its domain's name, or by address where it has no name server."""
-        asked = next((each for each in self.name_servers if each.name == self._names.asked_by(party.node)), None)
-        transport = party.transport
-        if asked is not None and transport != "https":  # a client of the web service is told its address
-            return {"server": {"domain": domain, "transport": transport}, "resolver": asked.address}
+        resolver, transport = self._resolver(party), party.transport
+        if resolver is not None and transport != "https":
+            return {"server": {"domain": domain, "transport": transport}, "resolver": resolver}
         pool = self._cast.server_pool(name)
-        return {"server": self._signaling.for_client(pool, seen_from=party.node, transport=transport, domain=domain)}
+        server = self._signaling.for_client(pool, seen_from=party.node, transport=transport, domain=domain)
+        if resolver is None:
+            return {"server": server}
+        named = {key: value for key, value in server.items() if key != "address"}
+        return {"server": {**named, "host": f"{WEB_SERVICE}.{domain}"}, "resolver": resolver}
+
+    def _resolver(self, party: Party) -> str | None:
+        """Return the address of the name server that a party asks, None without one."""
+        asked = self._names.asked_by(party.node)
+        return next((each.address for each in self.name_servers if each.name == asked), None)
 
     def _proxy(self, party: Party) -> dict[str, Any] | None:
         if party.proxy is None:

@@ -17,6 +17,8 @@ from testbed.plan.signaling import SIPS_PORT, Signaling
 _KINDS: Final = ("resolver", "name-server")
 SERVICES: Final = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
 "Transport to what a client asks for (RFC 3263 section 4.2)."
+WEB_SERVICE: Final = "lyncdiscover"
+"What clients of a domain's web service ask for in it."
 
 
 class Names:
@@ -112,10 +114,13 @@ class Names:
                 yield self._host(edge, str(inner_address(self._topology, self._adjacency, edge)))
 
     def _sip(self, domain: str, pool: str, node: str) -> Iterator[DnsRecord]:
-        """Yield the records by which SIP clients find a domain's server."""
+        """Yield the records by which clients find a domain's server."""
         for transport, service in SERVICES.items():
             if transport != "tls" or self._signaling.uses_tls:
                 yield self._service(f"{service}.{domain}", node, self._signaling.client_port(pool, node, transport))
+        if self._signaling.has_web_clients(pool) and node == self._cast.front_end(pool):
+            address = str(own_address(self._topology, self._adjacency, node))
+            yield DnsRecord(name=f"{WEB_SERVICE}.{domain}", kind="A", target=address)
 
     def _service(self, name: str, node: str, port: int) -> DnsRecord:
         return DnsRecord(name=name, kind="SRV", target=host_name(self._topology, node), port=port)
@@ -142,11 +147,16 @@ def lookup(servers: tuple[NameServer, ...], first: str, name: str, kind: str) ->
 def sip_servers(plan: Plan, job: Job) -> Iterator[tuple[str, int, str]]:
     """Yield address, port and transport of the servers that a client's names lead it to: its domain's, then its home.
 
-    Nothing where a name is not resolved, or where the client is told an address instead.
+    Of a client of the web service it is the one whose host name it is told. Nothing where a name is not resolved, or
+    where the client is told an address instead.
     """
     wanted, resolver = job.arguments.get("server"), job.arguments.get("resolver")
     asked = next((server.name for server in plan.name_servers if server.address == resolver), None)
-    if asked is None or not isinstance(wanted, dict) or "domain" not in wanted:
+    if asked is None or not isinstance(wanted, dict):
+        return
+    if "host" in wanted and (record := lookup(plan.name_servers, asked, wanted["host"], "A")) is not None:
+        yield record.target, wanted["port"], wanted["transport"]
+    if "domain" not in wanted:
         return
     transport, uri = wanted["transport"], job.arguments.get("uri")
     hosts = [_server_of(plan, asked, f"{SERVICES[transport]}.{wanted['domain']}")]

@@ -45,9 +45,10 @@ class Signaling:
 
     def web_service(self, pool: str) -> Document:
         """Return a Front End's `rest`: where it awaits clients by HTTPS; nothing where it has none."""
-        return {"rest": {"listen": [{"transport": "tls", "port": HTTPS_PORT}]}} if self._has_web_clients(pool) else {}
+        return {"rest": {"listen": [{"transport": "tls", "port": HTTPS_PORT}]}} if self.has_web_clients(pool) else {}
 
-    def _has_web_clients(self, pool: str) -> bool:
+    def has_web_clients(self, pool: str) -> bool:
+        """Return whether a user of *pool* has no SIP but the web service."""
         return any(party.transport == "https" for party in self._cast.users(pool).values())
 
     def identity(self, pool: str, node: str, *, addresses: Sequence[str] = ()) -> Document:
@@ -118,7 +119,7 @@ class Signaling:
 
     def _client_port(self, pool: str, node: str) -> int:
         is_online = not self._cast.pool(pool).access_edge and node == self._cast.front_end(pool)
-        return CLIENT_TLS_PORT if is_online and not self._has_web_clients(pool) else SIPS_PORT
+        return CLIENT_TLS_PORT if is_online and not self.has_web_clients(pool) else SIPS_PORT
 
     def _names(self, pool: str, node: str) -> Sequence[str]:
         """Return what a server answers for: its host name, and where signaling enters the pool its SIP domains."""

@@ -33,10 +33,12 @@ FIELDS = (
     "frame.protocols", "ip.src", "ip.dst", "ip.proto", "udp.srcport", "udp.dstport", "tcp.srcport", "tcp.dstport",
     "_ws.malformed", "_ws.expert.severity", "sip.Method", "sip.Status-Code", "stun.type.method",
 )  # fmt: skip
-INSIDE_TURN = (
-    "--enable-heuristic", "dtls_stun", "--enable-heuristic", "rtp_stun", "--disable-heuristic", "rtcp_stun"
+HEURISTICS = (
+    "--enable-heuristic", "dtls_stun", "--enable-heuristic", "rtp_stun",
+    "--disable-heuristic", "rtcp_stun", "--disable-heuristic", "rtcp_udp",
 )  # fmt: skip
-"RTCP in a TURN message is encrypted, which tshark does not know there: it reads the ciphertext and finds it malformed."
+"""RTCP is encrypted. tshark does not know it where no SDP has told it the very port (in a TURN message, beyond a NAT):
+it takes the ciphertext for a report, and finds one in some runs malformed."""
 ERROR = "8388608"
 "PI_ERROR of Wireshark's expert severities."
 Flow = tuple[str, str, int, int, int]
@@ -80,7 +82,7 @@ def dissect(run: Run, link: str, directory: Path, *options: str) -> Told:
         ))
     )  # fmt: skip
     fields = [part for name in FIELDS for part in ("-e", name)]
-    command = [str(TSHARK), "-r", str(path), *INSIDE_TURN, *options, "-T", "fields", "-E", "separator=|", *fields]
+    command = [str(TSHARK), "-r", str(path), *HEURISTICS, *options, "-T", "fields", "-E", "separator=|", *fields]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return Told(tuple(tuple(line.split("|")) for line in told.splitlines()))
 

@@ -9,6 +9,7 @@ from testbed.catalogue import find_scenario
 from testbed.errors import SpecError
 from testbed.plan import make_plan, stock
 from testbed.plan.model import Plan
+from testbed.plan.names import lookup
 from testbed.scenario import Change
 from testbed.spec.reader import read_spec
 
@@ -41,8 +42,16 @@ def test_attendees_watch_and_presenters_call() -> None:
     assert calls == {
         "alice": "sip:conference-1@contoso.example",
         "carol": "sip:conference-1@contoso.example",
-        "bob": "http://198.19.16.2/live/index.m3u8",
+        "bob": "http://cdn.internet.example/live/index.m3u8",
     }
+
+
+def test_the_audience_finds_the_network_by_its_name() -> None:
+    plan = plan_of(BROADCAST)
+    bob = next(job for job in plan.jobs if job.name == "bob")
+    asked = next(server.name for server in plan.name_servers if server.address == bob.arguments["resolver"])
+    found = lookup(plan.name_servers, asked, "cdn.internet.example", "A")
+    assert found is not None and found.target == "198.19.16.2"
 
 
 def test_nothing_of_it_runs_where_nothing_is_broadcast() -> None:

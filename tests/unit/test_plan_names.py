@@ -114,8 +114,18 @@ def test_a_job_without_a_key_is_refused() -> None:
 @pytest.mark.parametrize("slug", [entry.scenario for entry in catalogue.list_scenarios()])
 def test_every_client_of_the_catalogue_finds_its_server_by_name(slug: str) -> None:
     plan = plan_of(slug)
-    asking = [job for job in plan.jobs if job.arguments.get("resolver")]
+    asking = [job for job in plan.jobs if job.arguments.get("resolver") and job.program in ("client", "rest_client")]
     assert [job.name for job in asking if not list(sip_servers(plan, job))] == []
+
+
+@pytest.mark.parametrize("slug", ["online/message-rest-internal", "online/message-rest-external"])
+def test_a_client_of_the_web_service_finds_it_by_name(slug: str) -> None:
+    plan = plan_of(slug)
+    client = next(job for job in plan.jobs if job.program == "rest_client")
+    asked = next(server.name for server in plan.name_servers if server.address == client.arguments["resolver"])
+    found = lookup(plan.name_servers, asked, client.arguments["server"]["host"], "A")
+    front_end = next(job for job in plan.jobs if "rest" in job.arguments)
+    assert found is not None and found.target == front_end.arguments["address"]
 
 
 def test_a_resolver_with_hosts_in_a_domain_that_it_does_not_serve_asks_others_for_the_rest() -> None:
