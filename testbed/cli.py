@@ -76,19 +76,21 @@ def list_command(as_json: AsJson = False) -> None:
 @app.command()
 def check(
     files: Annotated[list[str], typer.Argument(help="Scenario or topology files, or scenarios by name.")],
+    change: Changes = None,
 ) -> None:
     """Validate files and print the plan that follows from them; needs no privilege."""
+    changes = tuple(catalogue.parse_changes(change or []))
     for name in files:
         path = catalogue.find_spec(name)
         if catalogue.is_topology(path):
-            topology = read_topology(path)
+            topology = read_topology(path, changes)
             out.print(
                 f"{path}: topology {topology.name}: {len(topology.nodes)} nodes, {len(topology.links)} links: sound",
                 markup=False,
             )
             continue
         check_controls(path)
-        plan = make_plan(read_spec(path), duration_ns=_CHECK_DURATION_NS, seed=1)
+        plan = make_plan(read_spec(path, changes), duration_ns=_CHECK_DURATION_NS, seed=1)
         out.print("\n".join(plan_lines(plan)), markup=False)
 
 

@@ -1,5 +1,7 @@
 """Named link conditions, data in topologies/conditions: what Wi-Fi or a satellite does to packets, and who says so.
 
+A condition may bring traffic that competes with the calls, between nodes that it names: a congested link.
+
 `--change conditions/lte` puts one on the link that it names; `--change conditions/lte@ce-inet-transit1` on another.
 `up` is what packets meet from end A of the link on, `down` towards it: customers' ends come first in our files.
 """
@@ -11,10 +13,11 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.errors import SpecError, UsageError
-from testbed.scenario import Change
+from testbed.scenario import Change, Traffic
 from testbed.spec.faults import path_source
 from testbed.spec.toml import read_document
-from testbed.topology import LinkShape
+from testbed.topology import LinkShape, Name
+from testbed.units import format_rate
 
 FOLDER: Final = Path(__file__).parents[1] / "topologies" / "conditions"
 PREFIX: Final = "conditions/"
@@ -33,6 +36,8 @@ class Condition(BaseModel):
     up: LinkShape
     "From end A to end B."
     down: LinkShape
+    traffic: dict[Name, Traffic] = {}
+    "What else is sent over the link while calls have media; then it can be put on no other."
 
 
 def condition_names(folder: Path = FOLDER) -> list[str]:
@@ -58,8 +63,14 @@ def condition_change(text: str, folder: Path = FOLDER) -> Change:
     name, _, link = text.removeprefix(PREFIX).partition("@")
     condition = read_condition(name, folder)
     document = read_document(folder / f"{name}.toml")
+    if link and link != condition.link and condition.traffic:
+        raise UsageError(
+            f"--change {text}: the traffic of {PREFIX}{name} goes over {condition.link}, so it cannot be put on {link};"
+            f" leave @{link} out, or write a file with `set` of your own"
+        )
     link = link or condition.link
-    return Change(set={f"links.{link}.shape_forward": document["up"], f"links.{link}.shape_return": document["down"]})
+    shapes = {f"links.{link}.shape_forward": document["up"], f"links.{link}.shape_return": document["down"]}
+    return Change(set=shapes | {f"traffic.{each}": table for each, table in document.get("traffic", {}).items()})
 
 
 def condition_lines(folder: Path = FOLDER) -> list[str]:
@@ -71,6 +82,9 @@ def condition_lines(folder: Path = FOLDER) -> list[str]:
         for way in ("up", "down"):
             written = read_document(folder / f"{name}.toml")[way]
             lines.append(f"    {way}: {', '.join(f'{key} {_plain(value)}' for key, value in written.items())}")
+        for each, traffic in condition.traffic.items():
+            sent = f"{traffic.from_} sends {traffic.protocol.upper()} to {traffic.to}, {format_rate(traffic.rate)}"
+            lines.append(f"    {each}: {sent}")
         lines.append(f"    source: {condition.source}")
     return lines
 

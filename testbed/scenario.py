@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from testbed.topology import MediaKind, Name, NodeName, SegmentKind, Table
-from testbed.units import Duration
+from testbed.units import Duration, Rate
 
 FlowKind = Literal["signaling", "media", "dns", "crl", "portal", "telemetry", "cdn", "stream"]
 TurnTransport = Literal["udp", "tcp", "tls"]
@@ -77,6 +77,20 @@ class Message(Table):
     to: Name
     text: str = Field(min_length=1, max_length=1000)
     "Different in each message of a scenario: that tells them apart."
+
+
+class Traffic(Table):
+    """Traffic of others, sent by iperf3 from one node to another while the calls have media, so that links fill up."""
+
+    from_: NodeName = Field(alias="from")
+    to: NodeName
+    protocol: Literal["tcp", "udp"]
+    rate: Rate
+    "Most that is sent, all flows together: UDP's IP packets go at this rate, TCP fits what it finds below it."
+    flows: int = Field(default=1, ge=1, le=16)
+    packet_bytes: int = Field(default=1200, ge=64, le=1500)
+    "Of UDP: length of an IP packet. TCP fills its segments."
+    dscp: int = Field(default=0, ge=0, le=63)
 
 
 Disposition = Literal[
@@ -198,6 +212,8 @@ class Scenario(Table):
     calls: tuple[Call, ...] = ()
     broadcast: Broadcast | None = None
     messages: tuple[Message, ...] = ()
+    traffic: dict[Name, Traffic] = {}
+    "What else is sent while the calls have media."
     legs: tuple[Leg, ...]
     article: ArticleCell = ArticleCell()
     relays: tuple[int, ...] = ()

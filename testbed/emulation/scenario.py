@@ -106,7 +106,7 @@ class Play:
         await self.rig.stop_processes()
 
     async def _start_services(self) -> None:
-        jobs = [x for x in self.plan.jobs if x.stage == "service"]
+        jobs = [x for x in self.plan.jobs if x.stage in ("service", "traffic")]
         self.journal.progress("services", ", ".join(x.name for x in jobs))
         await self._start_agents(jobs, limit_s=_SERVICES_LIMIT_S)
 
@@ -172,6 +172,7 @@ class Play:
         limit_s = self.plan.setup_limit_ns / 1e9 + _MARGIN_S
         await agents.wait_for(callers, is_answered, limit_s=limit_s)
         self.journal.progress("media", f"{self.plan.duration_ns / 1e9:g} s")
+        self._send_traffic()
         are_up = all(placed[x.name] <= x.established for x in callers)
         changing = asyncio.create_task(self._change_world(are_up=are_up))
         over = asyncio.create_task(agents.wait_for(callers, is_over, limit_s=limit_s + self.plan.duration_ns / 1e9))
@@ -185,6 +186,11 @@ class Play:
         finally:
             changing.cancel()
             over.cancel()
+
+    def _send_traffic(self) -> None:
+        for agent in self.agents.values():
+            if agent.job.stage == "traffic":
+                agent.tell({"do": "send"})
 
     async def _change_world(self, *, are_up: bool) -> None:
         """Make the plan's changes at their times; those that find the calls over, or never up, are left out."""
@@ -203,10 +209,10 @@ class Play:
         }  # fmt: skip
 
     async def _hang_up(self) -> None:
-        """Have parties, then services, write their results and end."""
+        """Have what competes with the calls, then parties, then services, write their results and end."""
         self.journal.progress("hangup")
         self.rig.is_leaving = True
-        for stage in ("party", "service"):
+        for stage in ("traffic", "party", "service"):
             leaving = [x for x in self.agents.values() if x.job.stage == stage]
             for agent in leaving:
                 agent.tell({"do": "stop"})
@@ -218,8 +224,8 @@ class Play:
         return {x: {"loop_lag_ns": result["loop_lag_ns"]} for x, result in results.items() if result.get("loop_lag_ns")}
 
     def _note_death(self, agent: Agent) -> None:
-        """A party that says why it fails is a result; a server that ends, or whoever is killed, is a broken rig."""
-        is_result = agent.job.stage == "party" and agent.failure is not None and (agent.exit_status or 0) >= 0
+        """A party or traffic that says why it fails is a result; a server that ends, or who is killed, a broken rig."""
+        is_result = agent.job.stage != "service" and agent.failure is not None and (agent.exit_status or 0) >= 0
         if not self.rig.is_leaving and not is_result:
             self.rig.break_down(agents.death_of(agent))
 

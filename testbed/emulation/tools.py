@@ -22,6 +22,7 @@ _PACKAGES: Final = {
     "dnsmasq": "dnsmasq-base",
     "nginx": "nginx-light",
     "tinyproxy": "tinyproxy-bin",
+    "iperf3": "iperf3",
 }
 "Program to the Debian package that brings it."
 _PROC_SYS: Final = Path("/proc/sys")

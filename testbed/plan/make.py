@@ -15,6 +15,7 @@ from testbed.plan.routing import bird_configurations
 from testbed.plan.settings import sysctls
 from testbed.plan.shared_state import conntrackd_text
 from testbed.plan.signaling import SIP_PORTS, endpoints
+from testbed.plan.traffic import plan_traffic, traffic_jobs
 from testbed.spec import Spec
 from testbed.topology import Topology, shape_of
 
@@ -48,6 +49,8 @@ def make_plan(spec: Spec, *, duration_ns: int, seed: int) -> Plan:
         setup_limit_ns=scenario.setup_limit,
         name_servers=writer.name_servers,
     )
+    traffic = plan_traffic(spec, adjacency, duration_ns=plan.duration_ns)
+    plan = plan.model_copy(update={"traffic": traffic, "jobs": (*jobs, *traffic_jobs(spec, traffic, plan.duration_ns))})
     return plan.model_copy(update={"predicted": predict(spec, plan), "phases": tuple(_phases(spec, plan))})
 
 

@@ -108,8 +108,8 @@ class Job(Value):
     program: str
     "Module below agents/: client, front_end, edge, conference, mediation, phone ..."
     arguments: dict[str, Any]
-    stage: Literal["service", "party"]
-    "Services are ready before parties start."
+    stage: Literal["service", "party", "traffic"]
+    "Services are ready before parties start; traffic is sent while calls have media."
 
 
 class DnsRecord(Value):
@@ -164,6 +164,25 @@ class MessagePlan(Value):
     target: str
     "SIP URI."
     text: str
+
+
+class TrafficPlan(Value):
+    """Traffic of others: what competes with the calls for their links."""
+
+    name: str
+    sender: str
+    "Job that sends; the program that takes it is called after it, with -sink."
+    from_: str
+    "Node."
+    to: str
+    address: str
+    "Where it is sent."
+    port: int
+    protocol: Literal["tcp", "udp"]
+    rate_bps: int
+    "Most that is sent; of UDP, counted in IP packets."
+    links: tuple[str, ...]
+    "In the order in which its packets cross them."
 
 
 class PredictedPath(Value):
@@ -240,6 +259,7 @@ class Plan(Value):
     phases: tuple[Phase, ...] = ()
     "Changes while the calls are up, in order."
     name_servers: tuple[NameServer, ...] = ()
+    traffic: tuple[TrafficPlan, ...] = ()
 
     def predictions(self, flow: str, from_: str, to: str, media: str | None = None) -> tuple[PredictedPath, ...]:
         """Return the paths that a leg may take, the most likely first, each once."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from testbed.plan.model import LinkPlan, NameServer, NodePlan, Plan
+from testbed.plan.model import LinkPlan, NameServer, NodePlan, Plan, TrafficPlan
 from testbed.topology import LinkShape
 from testbed.units import format_duration, format_rate, format_ratio
 
@@ -23,7 +23,13 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += ["", "calls"]
     lines += [f"  {call.party} calls {call.target} ({', '.join(call.media)})" for call in plan.calls]
     lines += [f"  {message.party} writes to {message.target}: {message.text}" for message in plan.messages]
+    lines += [f"  {_traffic_line(traffic)}" for traffic in plan.traffic]
     return lines
+
+
+def _traffic_line(traffic: TrafficPlan) -> str:
+    ends = f"{traffic.from_} sends {traffic.protocol.upper()} to {traffic.to} ({traffic.address}:{traffic.port})"
+    return f"{traffic.name}: {ends}, at most {format_rate(traffic.rate_bps)}, over {', '.join(traffic.links)}"
 
 
 def _node_lines(node: NodePlan) -> Iterator[str]:

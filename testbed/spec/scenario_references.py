@@ -38,6 +38,7 @@ def scenario_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
         yield from _https_faults(("calls", index), call, scenario)
     yield from _broadcast_faults(scenario, topology)
     yield from _message_faults(scenario)
+    yield from _traffic_faults(scenario, topology)
     yield from _leg_faults(("legs",), scenario.legs, scenario, topology)
     yield from _during_faults(scenario, topology)
     yield from _expectation_faults(scenario)
@@ -142,6 +143,18 @@ def _message_faults(scenario: Scenario) -> Iterator[Fault]:
             yield Fault((*key, "to"), f"{message.to!r} writes to itself")
         if message.text in texts[:index]:
             yield Fault((*key, "text"), "is that of another message; each needs a text of its own")
+
+
+def _traffic_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
+    nodes = [name for name, node in topology.nodes.items() if node.kind != "switch"]
+    for name, traffic in scenario.traffic.items():
+        key: Key = ("traffic", name)
+        yield from name_faults((*key, "from"), [traffic.from_], nodes, "node with an address")
+        yield from name_faults((*key, "to"), [traffic.to], nodes, "node with an address")
+        if traffic.from_ == traffic.to:
+            yield Fault((*key, "to"), f"{traffic.to!r} sends to itself, which crosses no link")
+        if not scenario.calls:
+            yield Fault(key, "is sent while calls have media, and there is no call")
 
 
 def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fault]:

@@ -27,6 +27,7 @@ from testbed.verdict.quality import remove_quality, write_quality
 from testbed.verdict.relaying import judge_pair, judge_relays
 from testbed.verdict.streaming import judge_delivery, judge_playing
 from testbed.verdict.timeline import remove_timeline, write_timeline
+from testbed.verdict.traffic import judge_traffic
 from testbed.verdict.visiting import judge_visits
 
 FORMAT: Final = 1
@@ -142,6 +143,8 @@ def _checks(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
         checks += [judge_heard(run, spoken), *judge_kinds(run, spoken), *judge_marking(run)]
         if run.events is not None:
             checks += [judge_audio(run, run.events), *judge_shared(run, run.events)]
+    if run.plan.traffic:
+        checks.append(judge_traffic(run))
     if run.events is not None and any(party.visits for party in scenario.parties.values()):
         checks.append(judge_visits(run, run.events))
     if scenario.broadcast:
