@@ -38,6 +38,10 @@ class Journal:
             self._stage, self._since_ns = stage, now_ns
         self._write({"type": "progress", "stage": stage, "text": text, "t_ns": now_ns})
 
+    def urgent(self, pid: int) -> None:
+        """Ask the conductor that process *pid* precede others; it is this machine's favour, and no event."""
+        self._write({"type": "urgent", "pid": pid})
+
     def close_phase(self, now_ns: int) -> None:
         """Note how long the stage under way took."""
         if self._stage:

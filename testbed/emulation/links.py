@@ -43,8 +43,8 @@ class LinkHealth:
     """How the links did: the `health.wire` part of emulation.json, and counters per link and direction."""
 
     wire: dict[str, Any] | None
-    """{"core": "C" or "Python", "frames", "lateness_ns": {"p50", "p99", "max"}, "receive_drops", "send_failures"};
-    None for netem, where the kernel keeps time."""
+    """{"core": "C" or "Python", "precedes": bool, "cpu_ns", "frames", "lateness_ns": {"p50", "p99", "max"},
+    "receive_drops", "send_failures"}; None for netem, where the kernel keeps time."""
     links: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     'Link name to {"forward": counters, "return": counters}: received, sent, lost, queue_drops, duplicated, reordered.'
 

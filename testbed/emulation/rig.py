@@ -152,6 +152,8 @@ class Rig:
                 shaped, switchboard_fd=self.network.switchboard_fd, backend=self._backend, seed=self.plan.seed
             )
             self.watch(self._links.ended(), "the process that carries the shaped links")
+            if self._links.pid is not None:
+                self._journal.urgent(self._links.pid)
             await self._links.ready()
 
     async def _start_capture(self) -> None:

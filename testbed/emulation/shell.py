@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from testbed.emulation import tools
+from testbed.emulation import precedence, tools
 from testbed.emulation.world import order_line, stage_command, world_environment
 from testbed.errors import RigError
 from testbed.plan.model import Plan
@@ -35,7 +35,7 @@ def run_shell(plan: Plan) -> int:
             os.close(said_in)
             with os.fdopen(orders_in, "wb", buffering=0) as orders:
                 orders.write(order_line(plan, Path(folder), "auto", prompt=True))
-                error = _follow(said.readline)
+                error = _follow(said.readline, process.pid)
                 process.wait()
         finally:
             signal.signal(signal.SIGINT, before)
@@ -44,7 +44,7 @@ def run_shell(plan: Plan) -> int:
     return 0
 
 
-def _follow(read_line: Any) -> str | None:
+def _follow(read_line: Any, launcher: int) -> str | None:
     """Show progress until the prompt takes over; return what broke the world, None if it was left in peace."""
     error: str | None = "the world ended before its prompt was left"
     while line := read_line():
@@ -52,6 +52,8 @@ def _follow(read_line: Any) -> str | None:
         match event["type"]:
             case "progress":
                 sys.stderr.write(f"{event['stage']}: {event['text']}\n" if event["text"] else f"{event['stage']}\n")
+            case "urgent":
+                precedence.give(event["pid"], launcher=launcher)
             case "notice":
                 sys.stderr.write(f"{event['text']}\n")
             case "error":

@@ -21,6 +21,7 @@
 #define NANO 1000000000LL
 #define ETHERNET_BYTES 14
 #define BURST 64         /* frames taken, or sent, in one system call */
+#define PAUSE_NS 100000  /* so long are frames left to gather once they come more often than this */
 #define SLOT_BYTES 2048  /* holds a frame of an ordinary MTU; a larger one gets memory of its own */
 #define LARGEST_BYTES 65536
 #define BUCKETS 1024
@@ -62,6 +63,23 @@ struct waiting {
     int32_t is_shaped;
 };
 
+/* What recvmmsg is told, made once; it changes lengths, which are set again behind it. */
+struct inbox {
+    struct mmsghdr messages[BURST];
+    struct iovec parts[BURST][2];
+    struct sockaddr_ll from[BURST];
+    struct frame *posted[BURST];
+    char control[BURST][64];
+    uint8_t *overflow; /* where what does not fit into a slot is received, BURST times */
+};
+
+struct outbox {
+    struct mmsghdr messages[BURST];
+    struct iovec parts[BURST];
+    struct sockaddr_ll to[BURST];
+    struct waiting entries[BURST];
+};
+
 struct wire {
     int socket, stop, timer, epoll;
     int64_t timer_due_ns;
@@ -71,8 +89,8 @@ struct wire {
     size_t waiting, room;
     uint64_t number;
     struct frame *free;
-    struct frame *posted[BURST];
-    uint8_t *overflow; /* where what does not fit into a slot is received, BURST times */
+    struct inbox in;
+    struct outbox out;
 };
 
 int64_t wire_version(void) { return VERSION; }
@@ -305,42 +323,59 @@ static int64_t arrival_of(struct msghdr *message) {
     return now();
 }
 
+static int post(struct wire *w, int i) {
+    struct inbox *in = &w->in;
+    if (!(in->posted[i] = new_frame(w)))
+        return -1;
+    in->parts[i][0] = (struct iovec){in->posted[i]->bytes, SLOT_BYTES};
+    return 0;
+}
+
+static int open_boxes(struct wire *w) {
+    struct inbox *in = &w->in;
+    if (!(in->overflow = malloc((size_t)BURST * LARGEST_BYTES)))
+        return -1;
+    for (int i = 0; i < BURST; i++) {
+        in->parts[i][1] = (struct iovec){in->overflow + (size_t)i * LARGEST_BYTES, LARGEST_BYTES};
+        in->messages[i].msg_hdr = (struct msghdr){.msg_name = &in->from[i], .msg_namelen = sizeof in->from[i],
+            .msg_iov = in->parts[i], .msg_iovlen = 2, .msg_control = in->control[i],
+            .msg_controllen = sizeof in->control[i]};
+        if (post(w, i))
+            return -1;
+        w->out.to[i] = (struct sockaddr_ll){.sll_family = AF_PACKET};
+        w->out.messages[i].msg_hdr = (struct msghdr){.msg_name = &w->out.to[i], .msg_namelen = sizeof w->out.to[i],
+            .msg_iov = &w->out.parts[i], .msg_iovlen = 1};
+    }
+    return 0;
+}
+
 /* Take up to BURST frames; return how many there were, or -1. */
 static int take(struct wire *w) {
-    struct mmsghdr messages[BURST];
-    struct iovec parts[BURST][2];
-    struct sockaddr_ll from[BURST];
-    char control[BURST][64];
-    memset(messages, 0, sizeof messages);
-    for (int i = 0; i < BURST; i++) {
-        if (!w->posted[i] && !(w->posted[i] = new_frame(w)))
-            return -1;
-        parts[i][0] = (struct iovec){w->posted[i]->bytes, SLOT_BYTES};
-        parts[i][1] = (struct iovec){w->overflow + (size_t)i * LARGEST_BYTES, LARGEST_BYTES};
-        messages[i].msg_hdr = (struct msghdr){.msg_name = &from[i], .msg_namelen = sizeof from[i], .msg_iov = parts[i],
-            .msg_iovlen = 2, .msg_control = control[i], .msg_controllen = sizeof control[i]};
-    }
-    int count = recvmmsg(w->socket, messages, BURST, MSG_DONTWAIT, NULL);
+    struct inbox *in = &w->in;
+    int count = recvmmsg(w->socket, in->messages, BURST, MSG_DONTWAIT, NULL);
     if (count < 0)
         return errno == EAGAIN || errno == EINTR || errno == ENETDOWN ? 0 : -1;
     for (int i = 0; i < count; i++) {
-        int interface = from[i].sll_ifindex;
+        struct msghdr *message = &in->messages[i].msg_hdr;
+        int64_t arrived_ns = arrival_of(message);
+        message->msg_namelen = sizeof in->from[i];
+        message->msg_controllen = sizeof in->control[i];
+        int interface = in->from[i].sll_ifindex;
         struct direction *d = interface < MOST_INTERFACES ? w->by_interface[interface] : NULL;
         if (!d) /* the loopback */
             continue;
-        struct frame *frame = w->posted[i];
-        w->posted[i] = NULL;
+        struct frame *frame = in->posted[i];
         frame->users = 1;
-        frame->length = messages[i].msg_len;
+        frame->length = in->messages[i].msg_len;
         if (frame->length > SLOT_BYTES) {
             uint8_t *larger = malloc(frame->length);
             if (!larger)
                 return -1;
             memcpy(larger, frame->bytes, SLOT_BYTES);
-            memcpy(larger + SLOT_BYTES, parts[i][1].iov_base, frame->length - SLOT_BYTES);
+            memcpy(larger + SLOT_BYTES, in->parts[i][1].iov_base, frame->length - SLOT_BYTES);
             frame->bytes = larger;
         }
-        if (admit_frame(w, frame, d, arrival_of(&messages[i].msg_hdr)))
+        if (admit_frame(w, frame, d, arrived_ns) || post(w, i))
             return -1;
     }
     return count;
@@ -354,22 +389,18 @@ static int is_lost_on_send(int error) {
 
 /* Send frames that are due, at most BURST; return how many there were, or -1. */
 static int send_due(struct wire *w) {
-    struct mmsghdr messages[BURST];
-    struct iovec parts[BURST];
-    struct sockaddr_ll to[BURST];
-    struct waiting entries[BURST];
+    struct outbox *out = &w->out;
     int count = 0;
     int64_t now_ns = now();
     while (count < BURST && w->waiting && w->heap[0].due_ns <= now_ns) {
-        struct waiting entry = entries[count] = pop(w);
-        to[count] = (struct sockaddr_ll){.sll_family = AF_PACKET, .sll_ifindex = entry.outgoing};
-        parts[count] = (struct iovec){entry.frame->bytes, entry.frame->length};
-        messages[count] = (struct mmsghdr){.msg_hdr = {.msg_name = &to[count], .msg_namelen = sizeof to[count],
-            .msg_iov = &parts[count], .msg_iovlen = 1}};
+        struct waiting *entry = &out->entries[count];
+        *entry = pop(w);
+        out->to[count].sll_ifindex = entry->outgoing;
+        out->parts[count] = (struct iovec){entry->frame->bytes, entry->frame->length};
         count++;
     }
     for (int done = 0; done < count;) {
-        int sent = sendmmsg(w->socket, messages + done, count - done, MSG_DONTWAIT);
+        int sent = sendmmsg(w->socket, out->messages + done, count - done, MSG_DONTWAIT);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && !is_lost_on_send(errno))
@@ -379,9 +410,10 @@ static int send_due(struct wire *w) {
     }
     now_ns = count ? now() : now_ns;
     for (int i = 0; i < count; i++) {
-        entries[i].direction->sent += entries[i].is_shaped;
-        wire_count_lateness(w->health, now_ns - entries[i].due_ns);
-        drop_frame(w, entries[i].frame);
+        struct waiting *entry = &out->entries[i];
+        entry->direction->sent += entry->is_shaped;
+        wire_count_lateness(w->health, now_ns - entry->due_ns);
+        drop_frame(w, entry->frame);
     }
     return count;
 }
@@ -401,8 +433,17 @@ static int watch(struct wire *w, int fd) {
     return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
+/* Let frames gather, both that arrive and that are due: to be woken for each would cost more than to carry it, and would
+   take the processor from whoever sends them. Due times count from the kernel's timestamps, so nothing adds up. */
+static void let_gather(int64_t now_ns) {
+    int64_t until_ns = now_ns + PAUSE_NS;
+    struct timespec until = {until_ns / NANO, until_ns % NANO};
+    clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &until, NULL); /* interrupted: so much the sooner */
+}
+
 /* Carry frames until the stop descriptor ends; return 0, or -1 with errno set. */
 static int carry(struct wire *w) {
+    int64_t taken_ns = 0;
     for (int is_over = 0, is_busy = 0; !is_over;) {
         struct epoll_event events[3];
         /* More may be waiting than one burst: then only look whether it is time to stop. */
@@ -427,6 +468,13 @@ static int carry(struct wire *w) {
         if (taken < 0 || sent < 0)
             return -1;
         is_busy = taken == BURST || sent == BURST;
+        if (taken && !is_busy) {
+            int64_t now_ns = now();
+            is_busy = now_ns - taken_ns < 2 * PAUSE_NS; /* the last ones came but a pause ago */
+            taken_ns = now_ns;
+            if (is_busy)
+                let_gather(now_ns);
+        }
         if (!is_busy && arm(w))
             return -1;
     }
@@ -437,10 +485,9 @@ static int carry(struct wire *w) {
 int wire_run(int packet_socket, int stop, struct direction *directions, int count, struct health *health) {
     struct wire w = {.socket = packet_socket, .stop = stop, .health = health};
     w.by_interface = calloc(MOST_INTERFACES, sizeof *w.by_interface);
-    w.overflow = malloc((size_t)BURST * LARGEST_BYTES);
     w.timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
     w.epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (!w.by_interface || !w.overflow || w.timer < 0 || w.epoll < 0)
+    if (!w.by_interface || open_boxes(&w) || w.timer < 0 || w.epoll < 0)
         return -errno;
     for (int i = 0; i < count; i++) {
         if (directions[i].incoming < 0 || directions[i].incoming >= MOST_INTERFACES)

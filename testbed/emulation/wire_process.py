@@ -24,6 +24,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from testbed.emulation import precedence
 from testbed.emulation.parent import one_line, read_job, say
 from testbed.emulation.syscalls import Timer, inside_network, set_timer_slack
 from testbed.emulation.wire import ETHERNET_BYTES, LatenessHistogram, LinkDirection, bleach_dscp, is_shaped_frame
@@ -260,6 +261,7 @@ def _result(
     return {
         "health": {
             "core": core,
+            "precedes": precedence.has(),
             "frames": lateness.count,
             "lateness_ns": lateness.summary(),
             "receive_drops": drops,
@@ -292,12 +294,16 @@ def main() -> int:
     job = read_job()
     try:
         set_timer_slack(1)
+        precedence.take()
         wire = open_wire(job)
         gc.freeze()
         gc.disable()  # nothing here makes cycles, and a collection would make frames late
         say("ready")
+        started_ns = time.thread_time_ns()
         wire.run()
-        say("result", **wire.result())
+        result = wire.result()
+        result["health"]["cpu_ns"] = time.thread_time_ns() - started_ns
+        say("result", **result)
     except (OSError, RigError, ValueError, KeyError) as error:
         say("error", what=one_line(error))
         return 1

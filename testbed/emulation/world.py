@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from testbed.emulation import tools
+from testbed.emulation import precedence, tools
 from testbed.emulation.commands import read_last_line
 from testbed.emulation.tools import check_namespaces
 from testbed.errors import RigError
@@ -166,6 +166,9 @@ class World:
                     self._error = self._error or text
                 case {"type": "done"}:
                     self._is_done = True
+                case {"type": "urgent", "pid": int(pid)}:
+                    precedence.give(pid, launcher=self._process.pid)
+                    continue
             self._on_event(event)
 
     async def _end(self) -> None:
