@@ -43,7 +43,7 @@ Changes = Annotated[
         "--change", help="A change: TOML file, 'links.x.up=false', '-firewalls.fw-er.rules.turn', or a scenario."
     ),
 ]
-FailOn = Annotated[Literal["targets"] | None, typer.Option(help="What else counts as a FAIL.")]
+FailOn = Annotated[list[run.FailOn] | None, typer.Option(help="What else counts as a FAIL (repeatable).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Duration = Annotated[str, typer.Option(help="How long media flows in each call.")]
 _CHECK_DURATION_NS: Final = 15_000_000_000
@@ -183,7 +183,7 @@ def run_command(
         command=tuple(sys.argv[1:]),
         junit=junit,
         targets=read_targets(targets) if targets else (),
-        fail_on_targets=fail_on == "targets",
+        fail_on=frozenset(fail_on or ()),
     )
     board = Board([item.name for item in items], options.duration_ns)
     outcome = _run_with_progress(board, lambda on_event: run.run_items(items, options, on_event))
@@ -231,7 +231,7 @@ def _print_outcome(outcome: run.RunOutcome) -> None:
 @app.command()
 def analyse(directory: Path, fail_on: FailOn = None, as_json: AsJson = False) -> None:
     """Judge a run again from its files alone: a run's directory, or one scenario's within it."""
-    outcome = run.rejudge(directory, fail_on_targets=fail_on == "targets")
+    outcome = run.rejudge(directory, fail_on=fail_on or ())
     if as_json:
         _print_json([one.as_json() for one in outcome.scenarios])
     elif (directory / "run.json").exists():

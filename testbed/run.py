@@ -8,9 +8,10 @@ import platform
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -35,6 +36,13 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 "Called with a scenario's id and each line its world says, for the progress shown to the user."
 
 
+class FailOn(StrEnum):
+    """What may count as a FAIL in the exit status besides a verdict."""
+
+    TARGETS = "targets"
+    PRINCIPLES = "principles"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How to run, apart from what."""
@@ -48,8 +56,8 @@ class Options:
     junit: Path | None = None
     targets: tuple[Target, ...] = ()
     "Judged by beside Microsoft's."
-    fail_on_targets: bool = False
-    "Whether a missed target makes the exit status 1."
+    fail_on: frozenset[FailOn] = frozenset()
+    "What makes the exit status 1 besides a FAIL: a missed target, a broken principle of the article."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,8 @@ class ScenarioOutcome:
     media_s: float
     targets: dict[str, int] | None = None
     "How many targets were met, missed and unknown; None where nothing could be measured."
+    broken: tuple[str, ...] = ()
+    "The article's principles that the packets break."
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -117,17 +127,19 @@ class RunOutcome:
     directory: Path
     interrupted: bool = False
     took_s: float = 0.0
-    fail_on_targets: bool = False
+    fail_on: frozenset[FailOn] = frozenset()
     scenarios: list[ScenarioOutcome] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
         """4 if the rig broke or the run was interrupted, else 1 on a FAIL, else 3 on an INCONCLUSIVE, else 0.
 
-        With `fail_on_targets` a missed target counts as a FAIL; an unknown one never does.
+        With `fail_on` a missed target or a broken principle counts as a FAIL; what is unknown never does.
         """
         verdicts = {outcome.verdict for outcome in self.scenarios} | ({"ERROR"} if self.interrupted else set())
-        if self.fail_on_targets and any((outcome.targets or {}).get("missed") for outcome in self.scenarios):
+        missed = any((outcome.targets or {}).get("missed") for outcome in self.scenarios)
+        broken = any(outcome.broken for outcome in self.scenarios)
+        if (FailOn.TARGETS in self.fail_on and missed) or (FailOn.PRINCIPLES in self.fail_on and broken):
             verdicts.add("FAIL")
         return next((EXIT_CODES[verdict] for verdict in _WORST_FIRST if verdict in verdicts), 0)
 
@@ -143,7 +155,7 @@ def run_items(items: Sequence[Item], options: Options, on_event: OnEvent) -> Run
     plans = [make_plan(item.spec, duration_ns=options.duration_ns, seed=options.seed) for item in items]
     directory = _new_run_directory(options.results)
     started, began_ns = datetime.now(UTC), time.monotonic_ns()
-    outcome = RunOutcome(directory, fail_on_targets=options.fail_on_targets)
+    outcome = RunOutcome(directory, fail_on=options.fail_on)
     for item in items:
         _place(directory, item).mkdir()
     asyncio.run(_run_all(list(zip(items, plans, strict=True)), options, on_event, outcome))
@@ -236,6 +248,7 @@ async def _run_one(
         verdict=verdict["verdict"],
         reason=verdict["reason"],
         targets=verdict.get("targets"),
+        broken=_broken(verdict),
         directory=place.name,
         duration_s=(time.monotonic_ns() - began_ns) / 1e9,
         media_s=plan.duration_ns / 1e9,
@@ -332,19 +345,17 @@ def _point_latest_at(directory: Path) -> None:
     fresh.replace(latest)
 
 
-def rejudge(directory: Path, *, fail_on_targets: bool = False) -> RunOutcome:
+def rejudge(directory: Path, *, fail_on: Iterable[FailOn] = ()) -> RunOutcome:
     """Judge a run, or one scenario's directory, again from its files alone, and write its report anew."""
     if (directory / "manifest.json").exists():
         verdict = write_judgement(directory)
-        return RunOutcome(
-            directory, fail_on_targets=fail_on_targets, scenarios=[_outcome_again(directory, verdict, {})]
-        )
+        return RunOutcome(directory, fail_on=frozenset(fail_on), scenarios=[_outcome_again(directory, verdict, {})])
     run_file = directory / "run.json"
     try:
         run = json.loads(run_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{directory}: not a results directory: {error}") from None
-    outcome = RunOutcome(directory, interrupted=run["interrupted"], fail_on_targets=fail_on_targets)
+    outcome = RunOutcome(directory, interrupted=run["interrupted"], fail_on=frozenset(fail_on))
     for entry in run["scenarios"]:
         place = directory / entry["directory"]
         outcome.scenarios.append(_outcome_again(place, write_judgement(place), entry))
@@ -362,7 +373,12 @@ def _outcome_again(place: Path, verdict: dict[str, Any], entry: dict[str, Any]) 
         verdict=verdict["verdict"],
         reason=verdict["reason"],
         targets=verdict["targets"],
+        broken=_broken(verdict),
         directory=place.name,
         duration_s=entry.get("duration_s", 0.0),
         media_s=entry.get("media_s", 0.0),
     )
+
+
+def _broken(verdict: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(one["principle"] for one in verdict.get("principles", ()) if one["outcome"] == "broken")

@@ -28,6 +28,7 @@ TITLES: Final = {
     "prose": "Flows that the article tells in words and figures",
     "rules": "Rules",
     "fallback": "From UDP to TCP and TLS, as far as the firewall lets through",
+    "nat": "Every two kinds of NAT",
     "asymmetric": "Asymmetric routes",
 }
 _INTRODUCTION: Final = """# The catalogue

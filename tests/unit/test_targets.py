@@ -10,7 +10,7 @@ from analysis_samples import MEDIA_ER, Wire, make_scenario
 from quality_samples import MS, SHAPED, send, shaped_plan
 
 from testbed.errors import SpecError
-from testbed.run import RunOutcome, ScenarioOutcome
+from testbed.run import FailOn, RunOutcome, ScenarioOutcome
 from testbed.targets import as_document, parse_targets, read_targets
 from testbed.verdict import write_judgement
 
@@ -120,8 +120,23 @@ def test_bad_targets_get_one_line(document: Any, problem: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("fail_on", "missed", "code"), [(True, 1, 1), (True, 0, 0), (False, 1, 0)])
-def test_missed_targets_count_only_where_asked(tmp_path: Path, fail_on: bool, missed: int, code: int) -> None:
+TARGETS, PRINCIPLES = FailOn.TARGETS, FailOn.PRINCIPLES
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "missed", "broken", "code"),
+    [
+        ((TARGETS,), 1, (), 1),
+        ((TARGETS,), 0, ("P3",), 0),
+        ((PRINCIPLES,), 1, (), 0),
+        ((PRINCIPLES,), 0, ("P3",), 1),
+        ((TARGETS, PRINCIPLES), 0, ("P3",), 1),
+        ((), 1, ("P3",), 0),
+    ],
+)
+def test_missed_targets_and_broken_principles_count_only_where_asked(
+    tmp_path: Path, fail_on: tuple[FailOn, ...], missed: int, broken: tuple[str, ...], code: int
+) -> None:
     one = ScenarioOutcome(
         name="a",
         scenario="a",
@@ -132,8 +147,9 @@ def test_missed_targets_count_only_where_asked(tmp_path: Path, fail_on: bool, mi
         duration_s=1,
         media_s=1,
         targets={"met": 3, "missed": missed, "unknown": 2},
+        broken=broken,
     )
-    assert RunOutcome(tmp_path, fail_on_targets=fail_on, scenarios=[one]).exit_code == code
+    assert RunOutcome(tmp_path, fail_on=frozenset(fail_on), scenarios=[one]).exit_code == code
 
 
 def test_tables_hold_a_row_for_every_stretch(tmp_path: Path) -> None:
