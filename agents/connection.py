@@ -135,6 +135,8 @@ class MediaConnection:
         transceiver = self._connection.addTransceiver(track)
         codecs = RTCRtpSender.getCapabilities(track.kind).codecs
         transceiver.setCodecPreferences([c for c in codecs if c.mimeType == _CODEC[track.kind]])
+        if kind == "audio":
+            tracks.speak(transceiver.sender)
         self._transceivers[kind] = transceiver
 
     @property
@@ -180,12 +182,11 @@ class MediaConnection:
 
     def _on_track(self, track: Any) -> None:
         kind = next(kind for kind, each in self._transceivers.items() if each.receiver.track is track)
-        consumer = (
-            tracks.hear(track, self._take_audio)
-            if kind == "audio"
-            else tracks.watch(track, self._ends.pictures.get(kind, PictureEnd()).sink)
-        )
-        self._consumers.append(asyncio.create_task(consumer))
+        if kind == "audio":
+            tracks.hear(self._transceivers[kind].receiver, self._take_audio)
+            return
+        sink = self._ends.pictures.get(kind, PictureEnd()).sink
+        self._consumers.append(asyncio.create_task(tracks.watch(track, sink)))
 
     def _take_audio(self, samples: g711.Samples) -> None:
         self.last_media_s = asyncio.get_running_loop().time()

@@ -15,6 +15,8 @@ class FrameClock:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._start_s = self._loop.time()
+        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+        "Frame to whoever waits for it: one timer wakes all streams."
 
     async def next_after(self, frame: int) -> int:
         """Wait for the frame after *frame*; return its number.
@@ -25,10 +27,22 @@ class FrameClock:
         due = int(now_s / _FRAME_S)
         if due > frame + 1 + _MOST_CAUGHT_UP_FRAMES:
             return due
-        delay_s = (frame + 1) * _FRAME_S - now_s
-        if delay_s > 0:
-            await asyncio.sleep(delay_s)
+        if (frame + 1) * _FRAME_S > now_s:
+            await self._time_of(frame + 1)
         return frame + 1
+
+    def _time_of(self, frame: int) -> asyncio.Future[None]:
+        if frame not in self._waiting:
+            self._waiting[frame] = []
+            self._loop.call_at(self._start_s + frame * _FRAME_S, self._wake, frame)
+        woken = self._loop.create_future()
+        self._waiting[frame].append(woken)
+        return woken
+
+    def _wake(self, frame: int) -> None:
+        for woken in self._waiting.pop(frame):
+            if not woken.done():  # whoever waited was cancelled
+                woken.set_result(None)
 
     def current(self) -> int:
         """Number of the frame that is due now."""

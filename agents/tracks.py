@@ -1,8 +1,9 @@
 """What aiortc sends and receives: audio and pictures that are encoded already, and the consumers of both."""
 
 import fractions
+import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.packet import Packet
@@ -16,14 +17,31 @@ PictureSource = Callable[[int], bytes | None]
 PictureSink = Callable[[Any], None]
 "Takes decoded pictures (av.VideoFrame)."
 
-_AUDIO_TIME_BASE: Final = fractions.Fraction(1, g711.SAMPLE_RATE_HZ)
+_DECODER_QUEUE: Final = "_RTCRtpReceiver__decoder_queue"
+_ENCODER: Final = "_RTCRtpSender__encoder"
 _VIDEO_CLOCK_HZ: Final = 90000
 "RTP clock of VP8 (RFC 7741 section 4.1)."
 _VIDEO_TIME_BASE: Final = fractions.Fraction(1, _VIDEO_CLOCK_HZ)
 
 
+class _Payload(NamedTuple):
+    """What one RTP packet is to carry, and its time in ticks since the first."""
+
+    content: bytes
+    timestamp: int
+
+
+class _Packer:
+    """Stands where aiortc would make an encoder: nothing is to be done."""
+
+    @staticmethod
+    def pack(payload: _Payload) -> tuple[list[bytes], int]:
+        """Return the payloads of packets and their time (aiortc calls this)."""
+        return [payload.content], payload.timestamp
+
+
 class EncodedAudioTrack(MediaStreamTrack):  # type: ignore[misc]
-    """Sends frames that are mu-law already, so that aiortc only packs them (it would encode in another thread)."""
+    """Gives frames that are mu-law already; a sender that has it is told so by `speak`."""
 
     kind = "audio"
 
@@ -37,10 +55,16 @@ class EncodedAudioTrack(MediaStreamTrack):  # type: ignore[misc]
         if self.readyState != "live":
             raise MediaStreamError
         self._frame = await self._clock.next_after(self._frame)
-        packet = Packet(self._source(self._frame))
-        packet.pts = (self._frame - self._first) * g711.FRAME_SAMPLES
-        packet.time_base = _AUDIO_TIME_BASE
-        return packet
+        return _Payload(self._source(self._frame), (self._frame - self._first) * g711.FRAME_SAMPLES)
+
+
+def speak(sender: Any) -> None:
+    """Have an aiortc sender that has not begun, and whose track is an `EncodedAudioTrack`, send frames as they are.
+
+    aiortc would encode in another thread; and of what is encoded already it wants an av.Packet, which costs as much.
+    """
+    assert hasattr(sender, _ENCODER), "this aiortc keeps its encoder elsewhere"
+    setattr(sender, _ENCODER, _Packer)
 
 
 class EncodedPictureTrack(MediaStreamTrack):  # type: ignore[misc]
@@ -68,14 +92,35 @@ class EncodedPictureTrack(MediaStreamTrack):  # type: ignore[misc]
         return packet
 
 
-async def hear(track: Any, sink: FrameSink) -> None:
-    """Pass the audio of a remote track on until it ends."""
-    while True:
-        try:
-            frame = await track.recv()
-        except MediaStreamError:
+class _Decoder:
+    """Stands where aiortc has a queue to a thread that decodes: mu-law is decoded by table, in the event loop.
+
+    The thread stays, and sleeps until the receiver ends. Waking it for each packet, and the loop for each frame of it,
+    costs more than all else that a received packet costs.
+    """
+
+    def __init__(self, sink: FrameSink) -> None:
+        self._sink = sink
+        self._is_over = threading.Event()
+
+    def put(self, task: Any) -> None:
+        """Take a codec and what came out of the jitter buffer, or None at the end (aiortc calls this)."""
+        if task is None:
+            self._is_over.set()
             return
-        sink(frame.to_ndarray()[0])
+        codec, frame = task
+        if codec.name == "PCMU":
+            self._sink(g711.decode(frame.data))
+
+    def get(self) -> None:
+        """Wait for the end (aiortc's thread calls this)."""
+        self._is_over.wait()
+
+
+def hear(receiver: Any, sink: FrameSink) -> None:
+    """Have the audio of an aiortc receiver, which has not begun to receive, passed on until it ends."""
+    assert hasattr(receiver, _DECODER_QUEUE), "this aiortc keeps its decoder's queue elsewhere"
+    setattr(receiver, _DECODER_QUEUE, _Decoder(sink))
 
 
 async def watch(track: Any, sink: PictureSink) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from testbed.emulation import precedence
@@ -18,8 +19,8 @@ _PREFER: Final = "urgent "
 _PREFER_LIMIT_S: Final = 0.5
 
 
-def run_inside(module: str, *arguments: str) -> int:
-    """Run `python -m module inside ARGUMENTS` in fresh namespaces, pass its lines on, and return its exit status."""
+def run_inside(module: str, *arguments: str, on_line: Callable[[str], object] = print) -> int:
+    """Run `python -m module inside ARGUMENTS` in fresh namespaces; return its exit status. *on_line* gets its lines."""
     command = [*_WORLD, sys.executable, "-m", module, "inside", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as world:
         assert world.stdout is not None
@@ -27,7 +28,8 @@ def run_inside(module: str, *arguments: str) -> int:
             if line.startswith(_PREFER):
                 precedence.give(json.loads(line.removeprefix(_PREFER)), launcher=world.pid)
             else:
-                print(line, end="", flush=True)
+                on_line(line.rstrip("\n"))
+                sys.stdout.flush()
     return world.returncode
 
 

@@ -101,8 +101,8 @@ def arrived(netns_fd: int, before: int, expected: int, limit_s: float = 1) -> in
     return carried
 
 
-async def trial(core: str, switchboard: int, end_a: int, end_b: int, pps: int) -> Outcome:
-    """Run one load over a link of 20 ms."""
+def one_link() -> links.ShapedLink:
+    """Return a link of 20 ms between the two ends of `calibration_process.build`."""
     shape = LinkShape.model_validate({"delay": "20ms", "queue_packets": 1_000_000})
     plan = LinkPlan(
         name="link",
@@ -115,8 +115,13 @@ async def trial(core: str, switchboard: int, end_a: int, end_b: int, pps: int) -
         up=True,
         captured=False,
     )
+    return links.ShapedLink(0, plan)
+
+
+async def trial(core: str, switchboard: int, end_a: int, end_b: int, pps: int) -> Outcome:
+    """Run one load over a link of 20 ms."""
     os.environ[links.WIRE_CORE] = core
-    running = await links.start([links.ShapedLink(0, plan)], switchboard_fd=switchboard, backend="wire", seed=1)
+    running = await links.start([one_link()], switchboard_fd=switchboard, backend="wire", seed=1)
     await running.ready()
     assert running.pid is not None
     prefer(running.pid)

@@ -19,7 +19,7 @@ LOOP_LAG_P99_LIMIT_NS: Final = 100_000_000
 def judge_health(run: Run) -> dict[str, Any]:
     """Return `health` of verdict.json: whether the run is degraded, why, and the figures."""
     health = run.emulation.get("health") or {}
-    reasons = _wire_reasons(health.get("wire")) + _agent_reasons(health.get("agents") or {})
+    reasons = late_reasons_of(health)
     reasons += [f"capture of link {name} {why}" for name, why in sorted(run.incomplete.items())]
     reasons += [f"log of drops of {name} {why}" for name, why in sorted(run.drop_log_gaps.items())]
     return {"degraded": bool(reasons), "reasons": reasons, "timing_degraded": is_late(run), **health}
@@ -32,7 +32,11 @@ def is_late(run: Run) -> bool:
 
 def late_reasons(run: Run) -> list[str]:
     """Return why the rig was too slow for what depends on time; nothing where it was not."""
-    health = run.emulation.get("health") or {}
+    return late_reasons_of(run.emulation.get("health") or {})
+
+
+def late_reasons_of(health: dict[str, Any]) -> list[str]:
+    """Return the same for `health` as it stands in emulation.json."""
     return _wire_reasons(health.get("wire")) + _agent_reasons(health.get("agents") or {})
 
 
