@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from testbed.errors import UsageError
+
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -61,10 +63,17 @@ def sweep(
     file: Path,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="How many cells run at once.")] = 1,
     results: Annotated[Path, typer.Option(help="Where the sweep's folder goes.")] = Path("results"),
+    scheduler: Annotated[
+        str | None, typer.Option(help="Run on the workers of the Dask scheduler at this address (docs/sweeps.md).")
+    ] = None,
 ) -> None:
     """Run a scenario over a grid of changes, into one table; given again, it continues where it was stopped."""
     from testbed.sweep import read_sweep, run_sweep
 
+    if scheduler is not None and jobs != 1:
+        raise UsageError("--jobs is about this machine; with --scheduler it is `dask worker --nworkers` that counts")
     folder = results / f"sweep-{file.stem}"
-    table = run_sweep(read_sweep(file), folder, jobs=jobs, told=lambda line: err.print(line, markup=False))
+    table = run_sweep(
+        read_sweep(file), folder, jobs=jobs, scheduler=scheduler, told=lambda line: err.print(line, markup=False)
+    )
     out.print(f"Table: {table} and {table.with_suffix('.parquet')}", markup=False)

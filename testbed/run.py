@@ -6,9 +6,10 @@ import json
 import os
 import platform
 import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -168,17 +169,25 @@ def run_items(items: Sequence[Item], options: Options, on_event: OnEvent) -> Run
 async def _run_all(work: list[tuple[Item, Plan]], options: Options, on_event: OnEvent, outcome: RunOutcome) -> None:
     queue = deque(Work(item, plan, _place(outcome.directory, item)) for item, plan in work)
     interrupt = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in _STOP_SIGNALS:
-        loop.add_signal_handler(signal_number, interrupt.set)
-    try:
+    with _stopping_signals(interrupt):
         async with asyncio.TaskGroup() as group:
             for _ in range(options.jobs):
                 group.create_task(_run_lane(queue, options, on_event, interrupt, outcome))
-    finally:
-        for signal_number in _STOP_SIGNALS:
-            loop.remove_signal_handler(signal_number)
     outcome.interrupted = interrupt.is_set()
+
+
+@contextlib.contextmanager
+def _stopping_signals(interrupt: asyncio.Event) -> Iterator[None]:
+    """Let Ctrl-C set *interrupt*; in another thread than the main one (on a worker) signals are not ours."""
+    loop = asyncio.get_running_loop()
+    signals = _STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    for number in signals:
+        loop.add_signal_handler(number, interrupt.set)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
 
 
 @dataclass(slots=True)

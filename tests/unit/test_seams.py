@@ -53,7 +53,7 @@ def test_only_the_conductor_sees_every_stage(module: Path) -> None:
     if module.relative_to(ROOT).parts[1] in {"run.py", "cli.py", "emulation"}:
         return
     # A sweep is made of whole runs: it has the conductor run them, and sees no stage itself.
-    conductor = () if module.name == "sweep.py" else ("testbed.run",)
+    conductor = () if module.parent.name == "sweep" else ("testbed.run",)
     assert not reaches(imports(module), ("testbed.emulation", *conductor))
 
 

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from testbed.errors import SpecError
-from testbed.sweep import Cell, cell_rows, cells, read_sweep, run_sweep
+from testbed.sweep import Cell, cells, read_sweep, run_sweep
+from testbed.sweep.table import cell_rows
 
 FILE = """
 scenario = "online/p2p-external"

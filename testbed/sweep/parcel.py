@@ -1,0 +1,71 @@
+"""A run that was made elsewhere, on its way to whoever asked for it: its files, each packed, by their names."""
+
+import hashlib
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import testbed
+from testbed.errors import RigError, TestbedError
+from testbed.sweep.cell import Job, Played, play
+
+_LEVEL: Final = 1
+"Of zlib: a packet is in a capture once for each link, so that even the fastest finds most of it."
+_CODE: Final = ("testbed/**/*.py", "testbed/**/*.c", "agents/**/*.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What a worker sends back."""
+
+    played: Played
+    "Its paths are names only."
+    files: dict[str, bytes]
+    "By path within the run's directory, with slashes."
+
+
+def code_digest() -> str:
+    """Return a digest of this project's code as it is installed here: equal digests, equal runs."""
+    root, digest = Path(testbed.__file__).parents[1], hashlib.sha256()
+    for path in sorted(path for pattern in _CODE for path in root.glob(pattern)):
+        digest.update(f"{path.relative_to(root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def play_away(job: Job, wanted: str) -> Parcel:
+    """Run a cell, on a worker, and return its run; *wanted* is the caller's `code_digest`.
+
+    What is wrong with this machine is an ERROR of the cell: another one may do better.
+    """
+    if code_digest() != wanted:
+        return _broken("this worker has another version of the testbed; install the same one on all machines")
+    with tempfile.TemporaryDirectory(prefix="testbed-cell-") as place:
+        try:
+            played = play(job, Path(place))
+        except (TestbedError, OSError) as error:
+            return _broken(str(error))
+        files = {
+            path.relative_to(played.run).as_posix(): zlib.compress(path.read_bytes(), _LEVEL)
+            for path in sorted(played.run.rglob("*"))
+            if path.is_file()
+        }
+    return Parcel(Played(played.verdict, played.reason, Path(played.run.name), played.scenario), files)
+
+
+def _broken(reason: str) -> Parcel:
+    return Parcel(Played("ERROR", reason, Path()), {})
+
+
+def unpack(parcel: Parcel, results: Path) -> Played:
+    """Lay the run's files into *results*, and return it with its directory there. Raises RigError, OSError."""
+    place = results / parcel.played.run.name
+    for name, packed in parcel.files.items():
+        parts = PurePosixPath(name).parts
+        if ".." in parts or PurePosixPath(name).is_absolute():
+            raise RigError(f"a worker sent a file that would lie outside of the results: {name!r}")
+        path = place.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(zlib.decompress(packed))
+    return Played(parcel.played.verdict, parcel.played.reason, place, parcel.played.scenario)
