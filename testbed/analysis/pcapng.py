@@ -3,10 +3,14 @@
 Knows nothing of what is inside a packet. A file that ends early or holds damage is read up to there and says so:
 half a capture can prove presence, never absence. Source: draft-ietf-opsawg-pcapng, sections 3 and 4.
 
-The file is mapped, not read: ten million packets are larger than what a machine may have to spare.
+The content is that at opening, whatever becomes of the file: reading a mapped page of a file that somebody has cut off
+kills the process (SIGBUS). So a small file is read into memory, and of a large one a copy without a name is mapped: ten
+million packets are larger than what a machine may have to spare.
 """
 
 import mmap
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +35,10 @@ _OPTIONS_LOOKED_AT: Final = 4
 "epb_flags is sought among the first few options of a packet block: a writer that puts more before it is not ours."
 _WINDOW_BYTES: Final = 4 << 20
 "Taken at a time: what is looked for in it is found in the processor's cache."
+_IN_MEMORY_BYTES: Final = 512 << 20
+"A larger file is copied to the disk that it is on."
+_COPIED_BYTES: Final = 1 << 30
+"By one call; what is left, by further ones."
 
 Bytes = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
@@ -118,7 +126,7 @@ class CaptureFile:
         "Complete, with their statistics, once `parts` has ended."
         self.damage: str | None = None
         "Why reading stopped before the end of the file; None for a whole file."
-        self._map, self.buffer = _mapped(path)
+        self._map, self.buffer = _content(path)
         self._raw = self.buffer.data
         if len(self._raw) < 28 or self._raw[:4] != SECTION.to_bytes(4, "big"):
             raise CaptureError(f"{path}: is not a pcapng file ({len(self._raw)} bytes)")
@@ -210,16 +218,36 @@ class CaptureFile:
         )
 
 
-def _mapped(path: Path) -> tuple[mmap.mmap | None, Bytes]:
-    """Return the file's content; an empty file cannot be mapped."""
+def _content(path: Path) -> tuple[mmap.mmap | None, Bytes]:
+    """Return what the file holds now, and its mapping where it is large; raise CaptureError."""
+    size = 0
     try:
-        with path.open("rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except ValueError:
-        return None, np.zeros(0, np.uint8)
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _IN_MEMORY_BYTES:
+                content = _mapped_copy(file.fileno(), path.parent)
+                return content, np.frombuffer(content, np.uint8)
+            read = np.empty(size, np.uint8)  # np.fromfile takes twice the time
+            filled = 0
+            while filled < size and (more := file.readinto(read.data[filled:])):
+                filled += more
     except OSError as error:
-        raise CaptureError(f"{path}: cannot be read: {error.strerror}") from error
-    return content, np.frombuffer(content, np.uint8)
+        what = (
+            "is larger than 512 MiB and cannot be copied beside itself" if size > _IN_MEMORY_BYTES else "cannot be read"
+        )
+        raise CaptureError(f"{path}: {what}: {error.strerror}") from error
+    except ValueError as error:  # an empty copy cannot be mapped
+        raise CaptureError(f"{path}: was emptied while it was read") from error
+    read.flags.writeable = False
+    return None, read[:filled]
+
+
+def _mapped_copy(descriptor: int, folder: Path) -> mmap.mmap:
+    """Return a mapping of a copy that lies in *folder* without a name, and is gone with the mapping."""
+    with tempfile.TemporaryFile(dir=folder) as copy:
+        while os.sendfile(copy.fileno(), descriptor, None, _COPIED_BYTES):
+            pass
+        return mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _likely_packets(words: NDArray[np.uint32], at: int, behind: int) -> tuple[Offsets, Offsets]:

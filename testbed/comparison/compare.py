@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from testbed.comparison.model import Changed, Comparison, Figure, ScenarioComparison
-from testbed.comparison.spread import CHANCE_LIMIT, Delays, chance_of_losses
+from testbed.comparison.spread import CHANCE_LIMIT, Delays, chance_of_runs
 from testbed.errors import UsageError
 
 Document = dict[str, Any]
@@ -173,6 +173,13 @@ def _loss_figures(key: tuple[str, str, str, str], before: list[Document], after:
         for name in ("lost", "packets_entered")
     )
     if all(packets):
-        chance = chance_of_losses(lost, packets)
+        chance = chance_of_runs(lost, packets, _lost_together([*before, *after]))
         shares = [100 * some / of for some, of in zip(lost, packets, strict=True)]
         yield Figure(*key, "lost", "%", shares[0], shares[1], None, chance, chance < CHANCE_LIMIT)
+
+
+def _lost_together(parts: list[Document]) -> float:
+    """Return in a run of how many packets a lost one lay, on average."""
+    lost = sum(part.get("lost") or 0 for part in parts)
+    runs = ((part.get("loss_runs") or {}).get("weighted_mean", 1.0) * (part.get("lost") or 0) for part in parts)
+    return sum(runs) / lost if lost else 1.0

@@ -2,7 +2,8 @@
 
 A delay is compared by its median, which a stolen time slice does not move, and its spread by p90 less median. Both have
 a standard error; packets 20 ms apart are not independent of each other, so that only some of them count. Shares of lost
-packets are compared by the exact test for two binomials (Fisher's), packets taken as lost independently.
+packets are compared by the exact test for two binomials (Fisher's), in which packets that were lost together, one after
+the other, count as one: an outage of two seconds is one event and not a hundred.
 """
 
 import math
@@ -54,6 +55,17 @@ class Delays:
         """Return by how much p90 less median must differ."""
         errors = self._error_ms(_P90_ERROR), other._error_ms(_P90_ERROR)
         return max(RIG_MS, SIGMAS * math.hypot(*errors))
+
+
+def chance_of_runs(lost: tuple[int, int], packets: tuple[int, int], together: float) -> float:
+    """Return `chance_of_losses` of packets lost in runs: a lost one's is *together* packets long on average.
+
+    Counts that come in such lots vary by so many times more (the design effect of a sample in clusters).
+    """
+    return chance_of_losses(
+        (round(lost[0] / together), round(lost[1] / together)),
+        (max(1, round(packets[0] / together)), max(1, round(packets[1] / together))),
+    )
 
 
 def chance_of_losses(lost: tuple[int, int], packets: tuple[int, int]) -> float:

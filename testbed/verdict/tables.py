@@ -23,6 +23,7 @@ _NESTED: Final = {
     "pdv_ms": ("median", "p90", "p95", "p99"),
     "ipdv_ms": ("min", "max", "std"),
     "interarrival_jitter_ms": ("last", "mean", "max"),
+    "loss_runs": ("count", "longest", "weighted_mean"),
     "burst_loss_200ms": ("ratio", "lost", "packets"),
     "loss_15s": ("ratio", "lost", "packets"),
 }

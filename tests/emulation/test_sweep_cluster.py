@@ -1,6 +1,7 @@
 """A sweep on Dask workers: worlds of their own, files that come back, and cells that outlive their worker."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -39,7 +40,11 @@ def dask(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start one of Dask's programs on loopback; end it."""
     common = ["--host", "127.0.0.1", "--scheduler-file", str(directory / "scheduler.json")]
     command = [sys.executable, "-m", "dask", *arguments, *common]
-    with (directory / "dask.log").open("ab") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    environment = {**os.environ, "TMPDIR": str(directory)}  # a killed worker cleans nothing up
+    with (
+        (directory / "dask.log").open("ab") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
+    ):
         try:
             yield process
         finally:

@@ -16,7 +16,7 @@ from testbed.errors import UsageError
 LINKS = ("alice-core", "er", "ms-edge1")
 
 
-def stretch(name: str, delays_ms: list[float], lost: int = 0) -> dict[str, Any]:
+def stretch(name: str, delays_ms: list[float], lost: int = 0, together: float = 1) -> dict[str, Any]:
     """Return a stretch as quality.json has it."""
     ordered = sorted(delays_ms)
     told = {"median": ordered[len(ordered) // 2], "p90": ordered[int(0.9 * len(ordered))]}
@@ -30,6 +30,7 @@ def stretch(name: str, delays_ms: list[float], lost: int = 0) -> dict[str, Any]:
         "packets_entered": count + lost,
         "packets_left": count,
         "lost": lost,
+        "loss_runs": {"count": lost / together, "longest": together, "weighted_mean": together} if lost else None,
         "one_way_delay_ms": told,
     }
 
@@ -46,6 +47,7 @@ def write(
     seed: int = 1,
     extra_ms: dict[str, float] | None = None,
     lost: dict[str, int] | None = None,
+    together: float = 1,
     legs: tuple[dict[str, Any], ...] = (),
     verdict: str = "PASS",
     timing: bool = True,
@@ -57,7 +59,7 @@ def write(
     for name in LINKS:
         delays = [5 + (extra_ms or {}).get(name, 0) + abs(random.gauss(0, 0.3)) for _ in whole]
         whole = [sum(both) for both in zip(whole, delays, strict=True)]
-        parts.append(stretch(name, delays, (lost or {}).get(name, 0)))
+        parts.append(stretch(name, delays, (lost or {}).get(name, 0), together))
     stream = {"from": "alice", "to": "edge", "end_to_end": stretch("whole", whole), "stretches": parts}
     place = directory / "a-b"
     place.mkdir(parents=True)
@@ -126,9 +128,14 @@ def test_losses_are_compared_by_fishers_exact_test(
     assert chance_of_losses(lost, packets) == pytest.approx(chance, rel=1e-4)
 
 
-@pytest.mark.parametrize(("lost", "different"), [(1, False), (40, True)])
-def test_a_lost_packet_is_chance_and_many_are_not(tmp_path: Path, lost: int, different: bool) -> None:
-    (one,) = compare_runs(write(tmp_path / "a"), write(tmp_path / "b", lost={"er": lost})).scenarios
+@pytest.mark.parametrize(
+    ("lost", "together", "different"), [(1, 1, False), (40, 1, True), (40, 1.5, True), (40, 40, False)]
+)
+def test_a_lost_packet_and_one_outage_are_chance_and_many_losses_are_not(
+    tmp_path: Path, lost: int, together: float, different: bool
+) -> None:
+    pair = write(tmp_path / "a"), write(tmp_path / "b", lost={"er": lost}, together=together)
+    (one,) = compare_runs(*pair).scenarios
     assert [f.name for f in one.different_figures] == (["er"] if different else [])
 
 

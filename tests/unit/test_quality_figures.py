@@ -166,3 +166,15 @@ def test_nothing_received_is_not_a_delay_of_nothing() -> None:
     assert figures["one_way_delay_ms"] is None
     assert figures["reordered_ratio"] is None
     assert figures["loss_ratio"] == 1
+
+
+@pytest.mark.parametrize(
+    ("lost", "runs"),
+    [
+        ((), None),
+        ((3,), {"count": 1, "longest": 1, "weighted_mean": 1.0}),
+        ((0, 1, 2, 10, 29), {"count": 3, "longest": 3, "weighted_mean": 11 / 5}),
+    ],
+)
+def test_losses_one_after_the_other_are_a_run(lost: Sequence[int], runs: dict[str, float] | None) -> None:
+    assert passage_figures(passage([None if n in lost else 5.0 for n in range(30)]))["loss_runs"] == runs

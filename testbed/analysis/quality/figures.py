@@ -54,6 +54,7 @@ def passage_figures(passage: Passage) -> Figures:
         "packets_left": left,
         "lost": lost,
         "loss_ratio": _ratio(lost, entered, "loss_ratio", missing),
+        "loss_runs": _loss_runs(passage.lost),
         "one_way_delay_ms": _delays(passage.delay_ms, missing),
         **_variation(passage, missing),
         "reordered": reordered,
@@ -69,6 +70,16 @@ def _ratio(part: int, whole: int, name: str, missing: dict[str, str]) -> float |
         missing[name] = "no packet passed"
         return None
     return part / whole
+
+
+def _loss_runs(lost: Bools) -> dict[str, float] | None:
+    """Return how losses hang together: runs of packets that were sent one after the other and all lost."""
+    edges = np.diff(np.concatenate(([0], lost.astype(np.int8), [0])))
+    lengths = np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0)
+    if not len(lengths):
+        return None
+    weighted_mean = float((lengths**2).sum() / lengths.sum())
+    return {"count": len(lengths), "longest": int(lengths.max()), "weighted_mean": weighted_mean}
 
 
 def _delays(delay_ms: Floats, missing: dict[str, str]) -> dict[str, float | None] | None:

@@ -1,0 +1,85 @@
+"""A capture that somebody cuts off while it is read: what was there at opening is read, or the cut is told."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from capture_bytes import channel_data, ip_packet, option, packet_block, pcapng, rtp
+
+from testbed.analysis import pcapng as reader
+from testbed.analysis.packets import decode
+from testbed.analysis.pcapng import CaptureError, CaptureFile
+
+PACKETS = 40_000
+"More than what is looked at in one go: the file is read in several."
+IN_MEMORY = pytest.mark.parametrize("in_memory_bytes", [1 << 30, 0], ids=["in memory", "by a copy"])
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    head = bytes(12) + b"\x08\x00"
+    blocks = [
+        packet_block(0, 10**18 + n, head + ip_packet(("10.0.0.1", 5000), ("10.0.0.2", 3478), channel_data(rtp(n))), OUT)
+        for n in range(PACKETS)
+    ]
+    path = tmp_path / "capture.pcapng"
+    path.write_bytes(pcapng(["er"], b"".join(blocks)))
+    return path
+
+
+OUT = option(2, b"\x02\x00\x00\x00")
+
+
+@IN_MEMORY
+def test_what_is_cut_off_after_opening_is_read_all_the_same(
+    capture: Path, monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int
+) -> None:
+    monkeypatch.setattr(reader, "_IN_MEMORY_BYTES", in_memory_bytes)
+    file = CaptureFile(capture)
+    parts = file.parts()
+    counted = len(next(parts).start)
+    assert counted < PACKETS
+    os.truncate(capture, 0)
+    counted += sum(len(part.start) for part in parts)
+    assert (counted, file.damage, file.interfaces[0].dropped) == (PACKETS, None, 0)
+    assert int(file.buffer.sum()) > 0  # every page of it
+
+
+@IN_MEMORY
+def test_packets_can_be_looked_at_long_after_the_file_is_gone(
+    capture: Path, monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int
+) -> None:
+    monkeypatch.setattr(reader, "_IN_MEMORY_BYTES", in_memory_bytes)
+    packets = decode(capture)
+    os.truncate(capture, 100)
+    assert packets.inner(PACKETS - 1) == rtp(PACKETS - 1)
+    assert os.listdir(capture.parent) == [capture.name]  # noqa: PTH208
+
+
+def test_what_is_cut_off_while_it_is_read_in_is_told(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, whole = np.empty, capture.stat().st_size
+
+    def cut_and_make(*arguments: Any) -> Any:
+        os.truncate(capture, whole // 2 + 1)
+        monkeypatch.setattr(np, "empty", make)
+        return make(*arguments)
+
+    monkeypatch.setattr(np, "empty", cut_and_make)
+    packets = decode(capture)
+    assert PACKETS // 3 < len(packets) < PACKETS
+    assert packets.damage is not None and packets.damage.startswith("cut off at byte")
+
+
+def test_a_large_file_without_room_for_its_copy_is_one_clear_line(
+    capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(reader, "_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(os, "sendfile", full)
+    with pytest.raises(CaptureError, match=r"capture\.pcapng: .*512 MiB.*: No space left on device$"):
+        CaptureFile(capture)
