@@ -5,9 +5,9 @@ Cross-references (does that node exist?) are checked here; what follows from the
 """
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from testbed.endpoints import Endpoint
 from testbed.units import Duration, Rate, Ratio
@@ -37,6 +37,16 @@ class BurstLoss(Table):
     "Loss while in the bad state."
 
 
+class QueueClass(Table):
+    """A queue of its own for packets with certain marks; they go before all that wait in the classes after it."""
+
+    dscp: tuple[Annotated[int, Field(ge=0, le=63)], ...] = Field(min_length=1)
+    queue_packets: int = Field(default=100, ge=1)
+    "How many packets of the class wait for the rate or the delay before more are dropped at the tail."
+    rate: Rate | None = None
+    "Most that the class gets, so that it leaves room for the others; None: all there is."
+
+
 class LinkShape(Table):
     """What one direction of a link does to the IP packets it carries."""
 
@@ -57,6 +67,18 @@ class LinkShape(Table):
     "How many packets wait for the rate or the delay before more are dropped at the tail."
     dscp: Literal["preserve", "bleach"] = "preserve"
     "Whether the link keeps the DSCP (ExpressRoute) or sets it to 0 (the Internet)."
+    classes: tuple[QueueClass, ...] = Field(default=(), max_length=7)
+    """Queues by DSCP, served in strict priority, the first first, by the mark that the link leaves a packet with. What
+    is in none goes last, and waits in `queue_packets`. Empty: one queue for all, first in, first out."""
+
+    @model_validator(mode="after")
+    def _classes_make_sense(self) -> Self:
+        if self.classes and self.rate is None:
+            raise ValueError("classes need a rate: without one no packet waits for another")
+        marks = [mark for each in self.classes for mark in each.dscp]
+        if twice := next((mark for mark in marks if marks.count(mark) > 1), None):
+            raise ValueError(f"DSCP {twice} is in two classes")
+        return self
 
 
 class Segment(Table):

@@ -121,7 +121,8 @@ async def start(links: Sequence[ShapedLink], *, switchboard_fd: int, backend: Ba
 
 def _values(shape: LinkShape) -> dict[str, Any]:
     """Return a shape in numbers, not as people write it."""
-    return {**dict(shape), "burst_loss": dict(shape.burst_loss) if shape.burst_loss else None}
+    burst_loss = dict(shape.burst_loss) if shape.burst_loss else None
+    return {**dict(shape), "burst_loss": burst_loss, "classes": [dict(each) for each in shape.classes]}
 
 
 class WireLinks:

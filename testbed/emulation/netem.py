@@ -3,7 +3,8 @@
 `commands` builds the lines for `tc -batch` (pure); the rest runs tc and reads back. What netem does not do by itself:
 - jitter would reorder packets; with a rate it does not, so where none is asked a rate beyond any load is set;
 - ARP goes around it, by a second band, as it does in the wire;
-- DSCP is bleached where the frame comes in, by pedit.
+- DSCP is bleached where the frame comes in, by pedit;
+- classes by DSCP are HTB's, with a netem for each (`netem_classes`).
 """
 
 import json
@@ -11,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from testbed.emulation import netem_classes
 from testbed.emulation.batch import in_network, output_of, program_path, run_batch
 from testbed.errors import RigError
 from testbed.plan.model import LinkPlan
@@ -22,7 +24,7 @@ _ETHERNET_BYTES: Final = 14
 _EVERYTHING: Final = "u32 match u32 0 0"
 _NANO: Final = 1_000_000_000
 _PROBE_SHAPE: Final = LinkShape.model_validate(
-    {"delay": "1ms", "jitter": "1ms", "loss": "1%", "rate": "1Mbit", "dscp": "bleach"}
+    {"delay": "1ms", "jitter": "1ms", "loss": "1%", "rate": "1Mbit", "dscp": "bleach", "classes": [{"dscp": [46]}]}
 )
 
 
@@ -65,11 +67,31 @@ def netem_words(shape: LinkShape) -> tuple[str, ...]:
     return ("limit", str(shape.queue_packets), *words) if words else ()
 
 
+def _netems(shape: LinkShape) -> list[tuple[str, LinkShape]]:
+    """Return the netems of a direction that has any: the parent of each, and what it does."""
+    if not shape.classes:
+        return [("1:1", shape)]
+    each = netem_classes.leaves(shape)
+    return [(netem_classes.leaf(index), netem_classes.leaf_shape(shape, of)) for index, of in each]
+
+
+def _number(parent: str) -> int:
+    return 0 if parent == "1:1" else int(parent.rpartition(":")[2])
+
+
+def _leaf_words(shape: LinkShape) -> tuple[str, ...]:
+    return netem_words(shape) or ("limit", str(shape.queue_packets))
+
+
 def direction_commands(incoming: str, outgoing: str, shape: LinkShape) -> Iterator[str]:
     """Yield the lines that take what arrives on *incoming* to *outgoing*, in *shape*."""
-    if words := netem_words(shape):
+    if netem_words(shape):
         yield f"qdisc add dev {outgoing} root handle 1: prio bands 2 priomap{' 0' * 16}"
-        yield f"qdisc add dev {outgoing} parent 1:1 handle 10: netem {' '.join(words)}"
+        if shape.classes:
+            yield from netem_classes.class_commands(outgoing, shape, parent="1:1", overhead_bytes=_ETHERNET_BYTES)
+        for parent, part in _netems(shape):
+            handle = f"{10 + _number(parent)}:"
+            yield f"qdisc add dev {outgoing} parent {parent} handle {handle} netem {' '.join(_leaf_words(part))}"
         yield f"filter add dev {outgoing} parent 1: protocol arp prio 1 {_EVERYTHING} flowid 1:2"
     yield f"qdisc add dev {incoming} ingress"
     redirect = f"action mirred egress redirect dev {outgoing}"
@@ -127,24 +149,31 @@ async def _qdiscs(netns_fd: int) -> list[dict[str, Any]]:
 
 
 async def counters(*, netns_fd: int) -> dict[str, dict[str, int]]:
-    """Return per interface what its netem sent and dropped (lost, or the queue was full: netem does not tell which)."""
-    return {
-        x["dev"]: {"sent": x["packets"], "dropped": x["drops"]} for x in await _qdiscs(netns_fd) if x["kind"] == "netem"
-    }
+    """Return per interface what its netems sent and dropped (lost, or no room: netem does not tell which)."""
+    found: dict[str, dict[str, int]] = {}
+    for shown in await _qdiscs(netns_fd):
+        if shown["kind"] == "netem":
+            counted = found.setdefault(shown["dev"], {"sent": 0, "dropped": 0})
+            counted["sent"] += shown["packets"]
+            counted["dropped"] += shown["drops"]
+    return found
 
 
 def differences(links: Mapping[tuple[str, str], LinkPlan], shown: list[dict[str, Any]]) -> list[str]:
     """Compare the shapes with what `tc -json qdisc show` says; return one line for each difference."""
-    has = {x["dev"]: x["options"] for x in shown if x["kind"] == "netem"}
+    has = {(x["dev"], x["parent"]): x["options"] for x in shown if x["kind"] == "netem"}
     found = []
     for (a, b), link in links.items():
         for interface, shape in ((b, link.shape_forward), (a, link.shape_return)):
-            wanted, there = _expected(shape), _shown(has.get(interface))
-            found += [
-                f"{link.name}: {interface}: netem {key} should be {value}, is {there.get(key)}"
-                for key, value in wanted.items()
-                if not _is_close(value, there.get(key))
-            ]
+            wanted = {parent: _expected(part, is_leaf=bool(shape.classes)) for parent, part in _netems(shape)}
+            extra = {parent: dict[str, float | None](limit=None) for dev, parent in has if dev == interface}
+            for parent, expected in (extra | wanted).items():
+                there, where = _shown(has.get((interface, parent))), f" of {parent}" if shape.classes else ""
+                found += [
+                    f"{link.name}: {interface}: netem{where} {key} should be {value}, is {there.get(key)}"
+                    for key, value in expected.items()
+                    if not _is_close(value, there.get(key))
+                ]
     return found
 
 
@@ -154,8 +183,8 @@ def _is_close(wanted: float | None, there: float | None) -> bool:
     return abs(wanted - there) <= 1e-6 * max(1.0, abs(wanted))  # the kernel's probabilities have 32 bits
 
 
-def _expected(shape: LinkShape) -> dict[str, float | None]:
-    if not netem_words(shape):
+def _expected(shape: LinkShape, *, is_leaf: bool = False) -> dict[str, float | None]:
+    if not netem_words(shape) and not is_leaf:
         return {"limit": None}
     is_chain = shape.burst_loss is not None
     return {

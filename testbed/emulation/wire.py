@@ -1,6 +1,7 @@
 """What one direction of a shaped link does to packets: the pure core of the wire, with time and randomness passed in.
 
-The order of things for one packet: loss, queue limit, rate, delay and jitter, order. As with netem:
+The order of things for one packet: loss, queue limit, rate, delay and jitter, order. Where a shape has classes, which
+packet has the rate next is decided when it is free (`wire_classes`). As with netem:
 - loss and duplication are drawn apart, and a packet that gets both passes once; a copy has its own delay;
 - the queue holds what waits for the rate or the delay; a packet that finds it full is dropped (tail drop);
 - the rate counts IP packets, by a virtual queue: each leaves when those before it have;
@@ -13,7 +14,9 @@ they follow closely a late one holds up those behind it. The share `reorder` ski
 
 import struct
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from testbed.emulation.wire_classes import ClassQueues, Queued
 
 if TYPE_CHECKING:
     from testbed.topology import BurstLoss, LinkShape
@@ -77,19 +80,24 @@ class LinkDirection:
         self._burst_loss = BurstLossState(shape.burst_loss) if shape.burst_loss is not None else None
         self._rate_free_ns = 0
         self._last_due_ns = 0
+        self._queues = ClassQueues(shape)
 
     def reshape(self, shape: "LinkShape") -> None:
         """Treat packets by *shape* from now on; counters go on, and a chain of burst loss begins anew."""
         self.shape = shape
         self._burst_loss = BurstLossState(shape.burst_loss) if shape.burst_loss is not None else None
+        self._queues.reshape(shape)
 
     @property
     def waiting(self) -> int:
         """How many packets wait for the rate or the delay."""
         return self.received + self.duplicated - self.lost - self.queue_drops - self.sent
 
-    def admit(self, arrived_ns: int, packet_bytes: int) -> tuple[int, ...]:
-        """Take in an IP packet of *packet_bytes* and return when it is due: one time for each copy, none if lost."""
+    def admit(self, arrived_ns: int, packet_bytes: int, dscp: int = 0, packet: Any = None) -> tuple[int, ...]:
+        """Take in an IP packet of *packet_bytes* and return when it is due: one time for each copy, none if lost.
+
+        Where there are classes it waits for its turn: `take` gives *packet* back then, once for each copy.
+        """
         self.received += 1
         copies = 1
         if self._draw(self.shape.duplicate):
@@ -99,17 +107,39 @@ class LinkDirection:
         if copies == 0:
             self.lost += 1
             return ()
-        room = self.shape.queue_packets - self.waiting + 1  # +1: this packet itself is counted as waiting
+        index = self._queues.class_of(dscp)
+        has_classes = bool(self.shape.classes)
+        room = self._queues.room(index) if has_classes else self.shape.queue_packets - self.waiting + 1
+        # +1: this packet itself is counted as waiting, though in no class yet
         if room <= 0:
             self.queue_drops += 1
             return ()
         copies = min(copies, room)
         self.duplicated += copies - 1
-        return tuple(self._due_ns(arrived_ns, packet_bytes) for _ in range(copies))
+        if not has_classes:
+            return tuple(self._due_ns(arrived_ns, packet_bytes) for _ in range(copies))
+        for _ in range(copies):
+            self._queues.put(index, Queued(arrived_ns, packet_bytes, self._delay_ns(), packet))
+        return ()
 
-    def leave(self) -> None:
-        """Note that one packet was sent on."""
+    def turn_ns(self) -> int | None:
+        """Return when a packet of the classes has the rate next; None where none waits for it."""
+        ready_ns = self._queues.ready_ns()
+        return None if ready_ns is None else max(self._rate_free_ns, ready_ns)
+
+    def take(self) -> tuple[int, int, Any]:
+        """Give the rate to the packet whose turn it is; return when it is due, its class, and what `admit` was told."""
+        at_ns = self.turn_ns()
+        assert at_ns is not None
+        index, queued = self._queues.take(at_ns)
+        self._rate_free_ns = at_ns
+        return self._behind_ns(at_ns, queued.packet_bytes, queued.delay_ns), index, queued.packet
+
+    def leave(self, index: int | None = None) -> None:
+        """Note that one packet was sent on; *index* is the class that `take` told."""
         self.sent += 1
+        if index is not None:
+            self._queues.leave(index)
 
     def _draw(self, ratio: float) -> bool:
         return ratio > 0 and self._random.random() < ratio
@@ -119,16 +149,24 @@ class LinkDirection:
         return self._draw(self.shape.loss) or in_burst
 
     def _due_ns(self, arrived_ns: int, packet_bytes: int) -> int:
+        return self._behind_ns(arrived_ns, packet_bytes, self._delay_ns())
+
+    def _delay_ns(self) -> int | None:
+        """Draw the delay; None for a packet that is sent ahead of it."""
         shape = self.shape
-        leaves_ns = arrived_ns
-        if shape.rate:
-            leaves_ns = max(arrived_ns, self._rate_free_ns) + packet_bytes * 8 * _NANO // shape.rate
-            self._rate_free_ns = leaves_ns
         if self._draw(shape.reorder):
             self.reordered += 1
-            return leaves_ns
-        delay_ns = shape.delay + jitter_ns(shape, self._random) if shape.jitter else shape.delay
-        self._last_due_ns = max(self._last_due_ns, leaves_ns + max(0, delay_ns))
+            return None
+        return max(0, shape.delay + jitter_ns(shape, self._random)) if shape.jitter else shape.delay
+
+    def _behind_ns(self, at_ns: int, packet_bytes: int, delay_ns: int | None) -> int:
+        """Return when a packet is due that has the rate from *at_ns* on, or from when it is free."""
+        if self.shape.rate:
+            at_ns = max(at_ns, self._rate_free_ns) + packet_bytes * 8 * _NANO // self.shape.rate
+            self._rate_free_ns = at_ns
+        if delay_ns is None:
+            return at_ns
+        self._last_due_ns = max(self._last_due_ns, at_ns + delay_ns)
         return self._last_due_ns
 
     def counters(self) -> dict[str, int]:
@@ -146,6 +184,11 @@ class LinkDirection:
 def is_shaped_frame(frame: bytes) -> bool:
     """Tell whether the shape applies to an Ethernet frame: to all but ARP, the emulated Ethernet's own affair."""
     return frame[12:14] != _ARP
+
+
+def dscp_of(frame: bytes) -> int:
+    """Return the DSCP of the IPv4 packet in an Ethernet frame; 0 of anything else."""
+    return frame[15] >> 2 if frame[12:14] == _IPV4 and len(frame) > ETHERNET_BYTES + 1 else 0
 
 
 def bleach_dscp(frame: bytes) -> bytes:

@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION 1
+#define VERSION 2
 #define NANO 1000000000LL
 #define ETHERNET_BYTES 14
 #define BURST 64         /* frames taken, or sent, in one system call */
@@ -27,8 +27,18 @@
 #define BUCKETS 1024
 #define MOST_INTERFACES 65536
 #define MT_WORDS 624
+#define CLASSES 8 /* of a direction; the last is of what is in no other */
+#define MARKS 64
+#define NEVER INT64_MAX
 
 enum { UNIFORM, NORMAL, PARETO };
+
+/* A packet that waits for the rate, in the queue of its class: wire_classes.Queued. */
+struct queued {
+    int64_t arrived_ns, packet_bytes, delay_ns; /* a delay below 0: sent ahead, without any */
+    void *packet;
+    struct queued *next;
+};
 
 /* As wire_core.Direction, field by field. Times are ns, shares from 0 to 1. */
 struct direction {
@@ -40,6 +50,11 @@ struct direction {
     uint32_t mt[MT_WORDS];
     int64_t rate_free_ns, last_due_ns;
     int64_t received, sent, lost, queue_drops, duplicated, reordered;
+    int64_t class_limit[CLASSES], class_rate_bps[CLASSES], class_free_ns[CLASSES], class_waiting[CLASSES];
+    int64_t turn_ns; /* for which the heap has an entry; 0: none */
+    struct queued *first[CLASSES], *last[CLASSES];
+    int32_t has_classes;
+    uint8_t class_of[MARKS];
 };
 
 /* As wire_core.Health. */
@@ -57,11 +72,12 @@ struct frame {
 struct waiting {
     int64_t due_ns;
     uint64_t number; /* of equal times the earlier goes first */
-    struct frame *frame;
+    struct frame *frame; /* none: a turn of the direction's classes */
     struct direction *direction;
     int32_t outgoing;
-    int32_t is_shaped;
+    int32_t class; /* UNSHAPED, CLASSLESS, or which */
 };
+enum { UNSHAPED = -2, CLASSLESS = -1 };
 
 /* What recvmmsg is told, made once; it changes lengths, which are set again behind it. */
 struct inbox {
@@ -160,27 +176,88 @@ static int is_lost(struct direction *d) {
     return happens(d, d->loss) || in_burst;
 }
 
-static int64_t due(struct direction *d, int64_t arrived_ns, int64_t packet_bytes) {
-    int64_t leaves_ns = arrived_ns;
-    if (d->rate_bps) {
-        if (d->rate_free_ns > leaves_ns)
-            leaves_ns = d->rate_free_ns;
-        leaves_ns += packet_bytes * 8 * NANO / d->rate_bps;
-        d->rate_free_ns = leaves_ns;
-    }
+/* The delay of a packet; -1 for one that is sent ahead of it. */
+static int64_t delay(struct direction *d) {
     if (happens(d, d->reorder)) {
         d->reordered++;
-        return leaves_ns;
+        return -1;
     }
     int64_t delay_ns = d->jitter_ns ? d->delay_ns + jitter(d) : d->delay_ns;
-    leaves_ns += delay_ns > 0 ? delay_ns : 0;
-    if (leaves_ns > d->last_due_ns)
-        d->last_due_ns = leaves_ns;
+    return delay_ns > 0 ? delay_ns : 0;
+}
+
+/* When a packet is due that has the rate from at_ns on, or from when it is free. */
+static int64_t behind(struct direction *d, int64_t at_ns, int64_t packet_bytes, int64_t delay_ns) {
+    if (d->rate_bps) {
+        if (d->rate_free_ns > at_ns)
+            at_ns = d->rate_free_ns;
+        at_ns += packet_bytes * 8 * NANO / d->rate_bps;
+        d->rate_free_ns = at_ns;
+    }
+    if (delay_ns < 0)
+        return at_ns;
+    if (at_ns + delay_ns > d->last_due_ns)
+        d->last_due_ns = at_ns + delay_ns;
     return d->last_due_ns;
 }
 
-/* Take in an IP packet; write when its copies are due and return how many there are: 0, 1 or 2. */
-int wire_admit(struct direction *d, int64_t arrived_ns, int64_t packet_bytes, int64_t due_ns[2]) {
+static int64_t ready(const struct direction *d, int class) {
+    const struct queued *q = d->first[class];
+    return !q ? NEVER : q->arrived_ns > d->class_free_ns[class] ? q->arrived_ns : d->class_free_ns[class];
+}
+
+/* When a packet of the classes has the rate next: wire.LinkDirection.turn_ns; -1 where none waits. */
+int64_t wire_turn(const struct direction *d) {
+    int64_t first_ns = NEVER;
+    for (int class = 0; class < CLASSES; class++)
+        if (ready(d, class) < first_ns)
+            first_ns = ready(d, class);
+    return first_ns == NEVER ? -1 : first_ns > d->rate_free_ns ? first_ns : d->rate_free_ns;
+}
+
+/* Give the rate to the packet whose turn it is: wire.LinkDirection.take. */
+int64_t wire_take(struct direction *d, int32_t *class, void **packet) {
+    int64_t at_ns = wire_turn(d);
+    int index = 0;
+    while (ready(d, index) > at_ns)
+        index++;
+    struct queued *queued = d->first[index];
+    d->first[index] = queued->next;
+    if (d->class_rate_bps[index])
+        d->class_free_ns[index] = at_ns + queued->packet_bytes * 8 * NANO / d->class_rate_bps[index];
+    d->rate_free_ns = at_ns;
+    int64_t due_ns = behind(d, at_ns, queued->packet_bytes, queued->delay_ns);
+    *class = index;
+    *packet = queued->packet;
+    free(queued);
+    return due_ns;
+}
+
+/* Note that a packet was sent on: wire.LinkDirection.leave. */
+void wire_leave(struct direction *d, int32_t class) {
+    d->sent++;
+    if (class >= 0)
+        d->class_waiting[class]--;
+}
+
+static int enqueue(struct direction *d, int class, int64_t arrived_ns, int64_t packet_bytes, void *packet) {
+    struct queued *queued = malloc(sizeof *queued);
+    if (!queued)
+        return -1;
+    *queued = (struct queued){arrived_ns, packet_bytes, delay(d), packet, NULL};
+    if (d->first[class])
+        d->last[class]->next = queued;
+    else
+        d->first[class] = queued;
+    d->last[class] = queued;
+    d->class_waiting[class]++;
+    return 0;
+}
+
+/* Take in an IP packet; return how many copies of it there are: 0, 1 or 2, or -1 without memory. Write when they are
+   due; NEVER for those that wait in a class until wire_take gives packet back. */
+int wire_admit(struct direction *d, int64_t arrived_ns, int64_t packet_bytes, int32_t dscp, void *packet,
+    int64_t due_ns[2]) {
     d->received++;
     int copies = 1 + happens(d, d->duplicate);
     copies -= is_lost(d);
@@ -189,7 +266,10 @@ int wire_admit(struct direction *d, int64_t arrived_ns, int64_t packet_bytes, in
         return 0;
     }
     int64_t waiting = d->received + d->duplicated - d->lost - d->queue_drops - d->sent;
-    int64_t room = d->queue_packets - waiting + 1; /* this packet is counted as waiting */
+    int class = d->has_classes ? d->class_of[dscp] : CLASSLESS;
+    int64_t room = d->queue_packets - waiting + 1; /* this packet is counted as waiting, though in no class yet */
+    if (class != CLASSLESS)
+        room = d->class_limit[class] - d->class_waiting[class];
     if (room <= 0) {
         d->queue_drops++;
         return 0;
@@ -197,9 +277,19 @@ int wire_admit(struct direction *d, int64_t arrived_ns, int64_t packet_bytes, in
     if (copies > room)
         copies = (int)room;
     d->duplicated += copies - 1;
-    for (int copy = 0; copy < copies; copy++)
-        due_ns[copy] = due(d, arrived_ns, packet_bytes);
+    for (int copy = 0; copy < copies; copy++) {
+        due_ns[copy] = NEVER;
+        if (class == CLASSLESS)
+            due_ns[copy] = behind(d, arrived_ns, packet_bytes, delay(d));
+        else if (enqueue(d, class, arrived_ns, packet_bytes, packet))
+            return -1;
+    }
     return copies;
+}
+
+/* The DSCP of the IPv4 packet in an Ethernet frame, 0 of anything else: wire.dscp_of. */
+int wire_dscp(const uint8_t *frame, uint32_t length) {
+    return length > ETHERNET_BYTES + 1 && frame[12] == 8 && frame[13] == 0 ? frame[15] >> 2 : 0;
 }
 
 /* Set the DSCP of an IPv4 packet in an Ethernet frame to 0: wire.bleach_dscp (RFC 1624). */
@@ -295,6 +385,27 @@ void wire_count_lateness(struct health *h, int64_t late_ns) {
         h->max_late_ns = late_ns;
 }
 
+/* Have an entry in the heap for when a packet of the direction's classes has its turn. */
+static int await_turn(struct wire *w, struct direction *d) {
+    int64_t turn_ns = wire_turn(d);
+    if (turn_ns < 0 || (d->turn_ns && d->turn_ns <= turn_ns))
+        return 0;
+    d->turn_ns = turn_ns;
+    return push(w, (struct waiting){turn_ns, 0, NULL, d, d->outgoing, UNSHAPED});
+}
+
+/* Give a turn; one for which an earlier one came since is none. */
+static int give_turn(struct wire *w, struct direction *d, int64_t turn_ns) {
+    if (turn_ns != d->turn_ns)
+        return 0;
+    d->turn_ns = 0;
+    void *frame;
+    struct waiting entry = {0, 0, NULL, d, d->outgoing, 0};
+    entry.due_ns = wire_take(d, &entry.class, &frame);
+    entry.frame = frame;
+    return push(w, entry) || await_turn(w, d) ? -1 : 0;
+}
+
 /* Take a received frame in; the caller has given it one user, which is given back here. */
 static int admit_frame(struct wire *w, struct frame *frame, struct direction *d, int64_t arrived_ns) {
     int64_t due_ns[2] = {arrived_ns, 0};
@@ -302,12 +413,15 @@ static int admit_frame(struct wire *w, struct frame *frame, struct direction *d,
     if (!is_arp) {
         if (d->is_bleached)
             wire_bleach(frame->bytes, frame->length);
-        copies = wire_admit(d, arrived_ns, (int64_t)frame->length - ETHERNET_BYTES, due_ns);
+        int dscp = d->has_classes ? wire_dscp(frame->bytes, frame->length) : 0;
+        copies = wire_admit(d, arrived_ns, (int64_t)frame->length - ETHERNET_BYTES, dscp, frame, due_ns);
+        if (copies < 0)
+            return -1;
     }
     for (int copy = 0; copy < copies && !failed; copy++) {
-        struct waiting entry = {due_ns[copy], 0, frame, d, d->outgoing, !is_arp};
+        struct waiting entry = {due_ns[copy], 0, frame, d, d->outgoing, is_arp ? UNSHAPED : CLASSLESS};
         frame->users++;
-        failed = push(w, entry);
+        failed = due_ns[copy] == NEVER ? await_turn(w, d) : push(w, entry);
     }
     drop_frame(w, frame);
     return failed;
@@ -395,6 +509,11 @@ static int send_due(struct wire *w) {
     while (count < BURST && w->waiting && w->heap[0].due_ns <= now_ns) {
         struct waiting *entry = &out->entries[count];
         *entry = pop(w);
+        if (!entry->frame) {
+            if (give_turn(w, entry->direction, entry->due_ns))
+                return -1;
+            continue;
+        }
         out->to[count].sll_ifindex = entry->outgoing;
         out->parts[count] = (struct iovec){entry->frame->bytes, entry->frame->length};
         count++;
@@ -411,7 +530,8 @@ static int send_due(struct wire *w) {
     now_ns = count ? now() : now_ns;
     for (int i = 0; i < count; i++) {
         struct waiting *entry = &out->entries[i];
-        entry->direction->sent += entry->is_shaped;
+        if (entry->class != UNSHAPED)
+            wire_leave(entry->direction, entry->class);
         wire_count_lateness(w->health, now_ns - entry->due_ns);
         drop_frame(w, entry->frame);
     }

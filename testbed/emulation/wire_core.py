@@ -11,12 +11,15 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from testbed.emulation.wire import LatenessHistogram
+from testbed.emulation.wire_classes import CLASSES, MARKS, class_table
 
 if TYPE_CHECKING:
     from testbed.topology import LinkShape
 
 LIBRARY: Final = Path(__file__).with_name("libwire_core.so")
-_VERSION: Final = 1
+_VERSION: Final = 2
+_NEVER_NS: Final = (1 << 63) - 1
+"Due time of what waits in a class."
 _BUCKETS: Final = 1024
 _MT_WORDS: Final = 624
 _DISTRIBUTIONS: Final = {"uniform": 0, "normal": 1, "pareto": 2}
@@ -37,6 +40,12 @@ class Direction(ctypes.Structure):
         ("gauss_next", ctypes.c_double),
         ("mt", ctypes.c_uint32 * _MT_WORDS),
         *((name, ctypes.c_int64) for name in ("rate_free_ns", "last_due_ns", *_COUNTERS)),
+        *((name, ctypes.c_int64 * CLASSES) for name in ("class_limit", "class_rate_bps", "class_free_ns")),
+        ("class_waiting", ctypes.c_int64 * CLASSES),
+        ("turn_ns", ctypes.c_int64),
+        *((name, ctypes.c_void_p * CLASSES) for name in ("first", "last")),
+        ("has_classes", ctypes.c_int32),
+        ("class_of", ctypes.c_uint8 * MARKS),
     )
 
     @staticmethod
@@ -59,6 +68,12 @@ class Direction(ctypes.Structure):
         if burst is not None:
             self.burst_enter, self.burst_leave, self.burst_loss = burst.enter, burst.leave, burst.loss
         self.is_bad, self.has_burst = 0, burst is not None
+        for index in range(CLASSES):
+            each = shape.classes[index] if index < len(shape.classes) else None
+            self.class_limit[index] = each.queue_packets if each else shape.queue_packets
+            self.class_rate_bps[index] = each.rate or 0 if each else 0
+        self.class_of[:] = class_table(shape)
+        self.has_classes = bool(shape.classes)
 
     def counters(self) -> dict[str, int]:
         """Return what was counted, as `LinkDirection.counters`."""
@@ -91,14 +106,32 @@ class Core:
         found = (self._library.wire_version(), self._library.wire_direction_bytes(), self._library.wire_health_bytes())
         if found != (_VERSION, ctypes.sizeof(Direction), ctypes.sizeof(Health)):
             raise OSError(f"{library} was built from other sources; run `make setup`")
+        for name in ("wire_turn", "wire_take"):
+            getattr(self._library, name).restype = ctypes.c_int64
 
-    def admit(self, direction: Direction, arrived_ns: int, packet_bytes: int) -> tuple[int, ...]:
-        """Do what `LinkDirection.admit` does."""
+    def admit(
+        self, direction: Direction, arrived_ns: int, packet_bytes: int, dscp: int = 0, packet: int = 0
+    ) -> tuple[int, ...]:
+        """Do what `LinkDirection.admit` does; *packet* is a number here."""
         due_ns = (ctypes.c_int64 * 2)()
-        copies = self._library.wire_admit(
-            ctypes.byref(direction), ctypes.c_int64(arrived_ns), ctypes.c_int64(packet_bytes), due_ns
-        )
-        return tuple(due_ns[:copies])
+        arrived, size, token = ctypes.c_int64(arrived_ns), ctypes.c_int64(packet_bytes), ctypes.c_void_p(packet)
+        copies = self._library.wire_admit(ctypes.byref(direction), arrived, size, dscp, token, due_ns)
+        return tuple(at for at in due_ns[:copies] if at != _NEVER_NS)
+
+    def turn_ns(self, direction: Direction) -> int | None:
+        """Do what `LinkDirection.turn_ns` does."""
+        turn_ns = int(self._library.wire_turn(ctypes.byref(direction)))
+        return None if turn_ns < 0 else turn_ns
+
+    def take(self, direction: Direction) -> tuple[int, int, int]:
+        """Do what `LinkDirection.take` does."""
+        index, packet = ctypes.c_int32(), ctypes.c_void_p()
+        due_ns = self._library.wire_take(ctypes.byref(direction), ctypes.byref(index), ctypes.byref(packet))
+        return due_ns, index.value, packet.value or 0
+
+    def leave(self, direction: Direction, index: int | None = None) -> None:
+        """Do what `LinkDirection.leave` does."""
+        self._library.wire_leave(ctypes.byref(direction), -1 if index is None else index)
 
     def bleach_dscp(self, frame: bytes) -> bytes:
         """Do what `wire.bleach_dscp` does."""

@@ -27,7 +27,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from testbed.emulation import precedence
 from testbed.emulation.parent import one_line, read_job, say
 from testbed.emulation.syscalls import Timer, inside_network, set_timer_slack
-from testbed.emulation.wire import ETHERNET_BYTES, LatenessHistogram, LinkDirection, bleach_dscp, is_shaped_frame
+from testbed.emulation.wire import (
+    ETHERNET_BYTES,
+    LatenessHistogram,
+    LinkDirection,
+    bleach_dscp,
+    dscp_of,
+    is_shaped_frame,
+)
 from testbed.emulation.wire_core import Core, Direction, Health, load
 from testbed.errors import RigError
 
@@ -45,6 +52,8 @@ _FRAME_BYTES: Final = 1 << 16
 _ANCILLARY_BYTES: Final = 64
 _BURST: Final = 32
 "Frames taken before frames that are due get their turn."
+_UNSHAPED: Final = -1
+"In the place of a class: a frame to which no shape applies."
 _NANO: Final = 1_000_000_000
 _timespec_at: Final = struct.Struct("@ll").unpack_from
 _LOST_ON_SEND: Final = {errno.ENOBUFS, errno.ENETDOWN, errno.EAGAIN, errno.ENODEV, errno.ENXIO, errno.EMSGSIZE}
@@ -97,12 +106,14 @@ def ways_of(job: dict[str, Any], present: dict[str, int]) -> Iterator[Way]:
 class Route:
     """One direction of one link: what comes in by one port goes out by the other."""
 
-    __slots__ = ("direction", "is_bleached", "outgoing")
+    __slots__ = ("direction", "is_bleached", "outgoing", "turn_ns")
 
     def __init__(self, outgoing: str, shape: "LinkShape", random: Random) -> None:
         self.outgoing = outgoing, _ETH_P_ALL
         self.direction = LinkDirection(shape, random)
         self.is_bleached = shape.dscp == "bleach"
+        self.turn_ns: int | None = None
+        "When a packet of its classes is to be given the rate; the heap has an entry for it."
 
     def reshape(self, shape: "LinkShape") -> None:
         """Treat what comes from now on by *shape*; what waits keeps its time."""
@@ -134,7 +145,8 @@ class Wire:
         self.routes: dict[tuple[str, str], Route] = {}
         self.lateness = LatenessHistogram()
         self.send_failures = 0
-        self._heap: list[tuple[int, int, Route, bytes, bool]] = []
+        self._heap: list[tuple[int, int, Route, bytes | None, int | None]] = []
+        "When; the earlier of equals; a frame, or None for a turn of the classes; the frame's class, UNSHAPED, or None."
         self._sequence = 0
         self._timer = Timer()
         self._timer_due_ns = 0
@@ -166,7 +178,7 @@ class Wire:
             self._arm()
 
     def _take(self) -> None:
-        receive, heap = self._switchboard.recvmsg, self._heap
+        receive = self._switchboard.recvmsg
         for _ in range(_BURST):
             try:
                 frame, ancillary, _, address = receive(_FRAME_BYTES, _ANCILLARY_BYTES)
@@ -180,26 +192,48 @@ class Wire:
             if is_shaped_frame(frame):
                 if route.is_bleached:
                     frame = bleach_dscp(frame)
-                for due_ns in route.direction.admit(arrived_ns, len(frame) - ETHERNET_BYTES):
-                    self._sequence += 1
-                    heapq.heappush(heap, (due_ns, self._sequence, route, frame, True))
+                for due_ns in route.direction.admit(arrived_ns, len(frame) - ETHERNET_BYTES, dscp_of(frame), frame):
+                    self._wait(due_ns, route, frame, None)
+                if route.direction.shape.classes:
+                    self._await_turn(route)
             else:
-                self._sequence += 1
-                heapq.heappush(heap, (arrived_ns, self._sequence, route, frame, False))
+                self._wait(arrived_ns, route, frame, _UNSHAPED)
+
+    def _wait(self, due_ns: int, route: Route, frame: bytes | None, index: int | None) -> None:
+        self._sequence += 1
+        heapq.heappush(self._heap, (due_ns, self._sequence, route, frame, index))
+
+    def _await_turn(self, route: Route) -> None:
+        turn_ns = route.direction.turn_ns()
+        if turn_ns is not None and (route.turn_ns is None or turn_ns < route.turn_ns):
+            route.turn_ns = turn_ns
+            self._wait(turn_ns, route, None, None)
+
+    def _give_turn(self, route: Route, turn_ns: int) -> None:
+        """Give the rate to the packet whose turn it is; a turn for which an earlier one came since is none."""
+        if turn_ns != route.turn_ns:
+            return
+        route.turn_ns = None
+        due_ns, index, frame = route.direction.take()
+        self._wait(due_ns, route, frame, index)
+        self._await_turn(route)
 
     def _send_due(self) -> None:
         heap, send = self._heap, self._switchboard.sendto
         now_ns = time.time_ns()
         while heap and heap[0][0] <= now_ns:
-            due_ns, _, route, frame, is_shaped = heapq.heappop(heap)
+            due_ns, _, route, frame, index = heapq.heappop(heap)
+            if frame is None:
+                self._give_turn(route, due_ns)
+                continue
             try:
                 send(frame, route.outgoing)
             except OSError as error:
                 if error.errno not in _LOST_ON_SEND:
                     raise
                 self.send_failures += 1
-            if is_shaped:
-                route.direction.leave()
+            if index != _UNSHAPED:
+                route.direction.leave(index)
             now_ns = time.time_ns()
             self.lateness.add(now_ns - due_ns)
 
@@ -286,7 +320,8 @@ def open_wire(job: dict[str, Any]) -> Wire | CompiledWire:
 def _shape_of(written: dict[str, Any]) -> "LinkShape":
     """Return a shape as the plan has it, validated there: importing what validates takes longer than all else here."""
     burst_loss = written["burst_loss"] and SimpleNamespace(**written["burst_loss"])
-    return cast("LinkShape", SimpleNamespace(**{**written, "burst_loss": burst_loss}))
+    classes = [SimpleNamespace(**each) for each in written["classes"]]
+    return cast("LinkShape", SimpleNamespace(**{**written, "burst_loss": burst_loss, "classes": classes}))
 
 
 def main() -> int:

@@ -79,4 +79,13 @@ def shape_text(shape: LinkShape) -> str:
         else []
     )
     words += ["DSCP to 0"] if shape.dscp == "bleach" else []
+    words += [_classes_text(shape)] if shape.classes else []
     return ", ".join(words)
+
+
+def _classes_text(shape: LinkShape) -> str:
+    told = []
+    for each in shape.classes:
+        most = f", {format_rate(each.rate)}" if each.rate else ""
+        told.append(f"{' '.join(map(str, each.dscp))} ({each.queue_packets} packets{most})")
+    return f"DSCP {', then '.join(told)}, then the rest ({shape.queue_packets} packets)".replace(" (", " first (", 1)

@@ -1,5 +1,6 @@
 """Traffic of others on the circuit: the call goes on, its way is as before, and its figures tell the load."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,36 @@ import pytest
 
 from testbed import catalogue, run
 
-from .conftest import run_all
+from .conftest import Judged, run_all
 
 pytestmark = pytest.mark.emulation
 
 
-def test_a_call_over_a_full_circuit_keeps_its_way_and_waits_in_its_queue(tmp_path: Path) -> None:
+def played(condition: str, results: Path) -> Judged:
     path = catalogue.find_scenario("online/conference-internal")
-    items = run.read_items([path], catalogue.parse_changes(["conditions/circuit-congested"]))
-    ((_, judged),) = run_all(items, tmp_path).items()
+    items = run.read_items([path], catalogue.parse_changes([f"conditions/{condition}"]))
+    ((_, judged),) = run_all(items, results).items()
+    return judged
+
+
+def from_alice(judged: Judged) -> dict[str, Any]:
+    quality = json.loads((judged.directory / "quality.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = next(stream["end_to_end"] for stream in quality["streams"] if stream["from"] == "alice")
+    return found
+
+
+def test_a_call_over_a_full_circuit_keeps_its_way_and_waits_in_its_queue_unless_voice_goes_first(
+    tmp_path: Path,
+) -> None:
+    full, with_qos = played("circuit-congested", tmp_path), played("circuit-congested-qos", tmp_path)
+    for judged in (full, with_qos):
+        _assert_sound(judged)
+    # A queue of 100 packets is some 80 ms; before voice goes only the packet that is under way, 1 ms.
+    assert from_alice(full)["one_way_delay_ms"]["median"] > 40 + from_alice(with_qos)["one_way_delay_ms"]["median"]
+    assert from_alice(with_qos)["lost"] <= from_alice(full)["lost"]
+
+
+def _assert_sound(judged: Judged) -> None:
     assert {leg["verdict"] for leg in judged.verdict["legs"]} == {"PASS"}
     checks = {check["check"]: check for check in judged.verdict["checks"]}
     traffic: dict[str, Any] = checks["traffic"]["observed"]

@@ -74,6 +74,44 @@ def test_arp_goes_around_netem_and_everything_is_redirected_both_ways() -> None:
     ]
 
 
+QOS = {"delay": "3ms", "rate": "10Mbit", "queue_packets": 100}
+VOICE, VIDEO = {"dscp": [46], "queue_packets": 20, "rate": "3Mbit"}, {"dscp": [34, 36], "queue_packets": 50}
+
+
+def test_classes_become_htbs_in_strict_priority_with_a_netem_each() -> None:
+    lines = [*netem.direction_commands("w0a", "w0b", shape(**QOS, classes=[VOICE, VIDEO]))]
+    htb = "class add dev w0b parent 20:99 classid 20:{} htb rate 8kbit ceil {} prio {} quantum 1514"
+    assert lines[1:-2] == [
+        "qdisc add dev w0b parent 1:1 handle 20: stab overhead -14 linklayer ethernet htb default 8",
+        "class add dev w0b parent 20: classid 20:99 htb rate 10000000bit ceil 10000000bit",
+        htb.format(1, "3000000bit", 0),
+        "filter add dev w0b parent 20: protocol ip prio 1 u32 match ip dsfield 0xb8 0xfc flowid 20:1",
+        htb.format(2, "10000000bit", 1),
+        "filter add dev w0b parent 20: protocol ip prio 2 u32 match ip dsfield 0x88 0xfc flowid 20:2",
+        "filter add dev w0b parent 20: protocol ip prio 2 u32 match ip dsfield 0x90 0xfc flowid 20:2",
+        htb.format(8, "10000000bit", 7),
+        "qdisc add dev w0b parent 20:1 handle 11: netem limit 20 delay 3000us",
+        "qdisc add dev w0b parent 20:2 handle 12: netem limit 50 delay 3000us",
+        "qdisc add dev w0b parent 20:8 handle 18: netem limit 100 delay 3000us",
+        "filter add dev w0b parent 1: protocol arp prio 1 u32 match u32 0 0 flowid 1:2",
+    ]
+
+
+@pytest.mark.parametrize(("voice_limit", "is_right"), [(20, True), (21, False), (None, False)])
+def test_the_netem_of_each_class_is_read_back(voice_limit: int | None, is_right: bool) -> None:
+    limits = {"20:1": voice_limit, "20:2": 50, "20:8": 100}
+    delay = {"delay": 0.003, "jitter": 0, "correlation": 0}
+    there = [
+        {"kind": "netem", "dev": "w0b", "parent": parent, "options": {"limit": limit, "delay": delay}}
+        for parent, limit in limits.items()
+        if limit is not None
+    ]
+    planned = {("w0a", "w0b"): link(shape(**QOS, classes=[VOICE, VIDEO]))}
+    assert (netem.differences(planned, there) == []) is is_right
+    if voice_limit == 21:
+        assert netem.differences(planned, there) == ["isp-er: w0b: netem of 20:1 limit should be 20, is 21.0"]
+
+
 def test_bleaching_is_done_where_frames_come_in_and_mends_the_checksum() -> None:
     (bleach,) = [x for x in netem.commands("w0a", "w0b", link(shape(dscp="bleach"))) if "pedit" in x]
     assert bleach.startswith("filter add dev w0a parent ffff: protocol ip prio 1 ")
@@ -81,7 +119,10 @@ def test_bleaching_is_done_where_frames_come_in_and_mends_the_checksum() -> None
 
 
 def shown(**options: Any) -> list[dict[str, Any]]:
-    return [{"kind": "prio", "dev": "w0b", "options": {}}, {"kind": "netem", "dev": "w0b", "options": options}]
+    return [
+        {"kind": "prio", "dev": "w0b", "options": {}},
+        {"kind": "netem", "dev": "w0b", "parent": "1:1", "options": options},
+    ]
 
 
 PLANNED = {("w0a", "w0b"): link(shape(delay="5ms", loss="1%"))}

@@ -62,12 +62,63 @@ def test_both_cores_treat_every_packet_alike(
         now_ns += int(gap.removesuffix("ms")) * MS
         for _ in [at for at in due if at <= now_ns]:
             ours.leave()
-            compiled.sent += 1
+            core.leave(compiled)
         due = [at for at in due if at > now_ns]
         expected = ours.admit(now_ns, size)
         assert core.admit(compiled, now_ns, size) == expected
         due += expected
     assert compiled.counters() == ours.counters()
+
+
+classes = st.lists(
+    st.fixed_dictionaries(
+        {"queue_packets": st.integers(1, 9)}, optional={"rate": st.sampled_from(["50kbit", "300kbit", "2Mbit"])}
+    ),
+    min_size=1,
+    max_size=7,
+)
+marked = st.lists(st.tuples(st.integers(0, 9_000), st.integers(20, 1500), st.integers(0, 9)), max_size=120)
+
+
+@settings(max_examples=80, deadline=None)
+@given(shapes, classes, st.integers(0, 1 << 30), marked)
+def test_both_cores_give_every_turn_alike(
+    core: Core,
+    written: dict[str, Any],
+    queues: list[dict[str, Any]],
+    seed: int,
+    packets: list[tuple[int, int, int]],
+) -> None:
+    sorted_by = [{**queue, "dscp": [index]} for index, queue in enumerate(queues)]
+    shape = LinkShape.model_validate({"rate": "1Mbit", **written, "classes": sorted_by})
+    ours, compiled = LinkDirection(shape, Random(seed)), Direction.of(shape, Random(seed))
+    now_ns, due, served = 1_790_000_000_123_456_789, list[tuple[int, int]](), list[int]()
+
+    def pass_time(until_ns: int) -> None:
+        while (turn_ns := ours.turn_ns()) is not None and turn_ns <= until_ns:
+            assert core.turn_ns(compiled) == turn_ns
+            expected = ours.take()
+            assert core.take(compiled) == expected
+            due.append(expected[:2])
+            served.append(expected[2])
+        for _, index in [each for each in due if each[0] <= until_ns]:
+            ours.leave(index)
+            core.leave(compiled, index)
+        due[:] = [each for each in due if each[0] > until_ns]
+
+    for number, (gap_us, size, mark) in enumerate(packets, 1):
+        now_ns += gap_us * 1000
+        pass_time(now_ns)
+        assert core.admit(compiled, now_ns, size, mark, number) == ours.admit(now_ns, size, mark, number) == ()
+    pass_time(1 << 62)
+    assert core.turn_ns(compiled) is ours.turn_ns() is None
+    counted = ours.counters()
+    assert compiled.counters() == counted
+    assert (
+        len(served)
+        == counted["sent"]
+        == counted["received"] + counted["duplicated"] - counted["lost"] - (counted["queue_drops"])
+    )
 
 
 @pytest.mark.parametrize("distribution", ["normal", "uniform", "pareto"])
