@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
-ORDER: Final = ("build", "wire", "calls", "decode", "quality", "runs", "catalogue")
+ORDER: Final = ("build", "wire", "health_limits", "calls", "decode", "quality", "runs", "catalogue")
 
 
 def main() -> int:

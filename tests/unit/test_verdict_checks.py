@@ -258,7 +258,7 @@ def test_a_slow_rig_takes_certainty_from_missing_tones_and_leaves_paths_alone(tm
         (run / "events.jsonl").write_text(results({"bob": level}, {"alice": -12}))
         verdict = judge(run)
         assert verdict["health"]["degraded"]
-        assert verdict["health"]["reasons"] == ["wire lateness p99 is 5.0 ms, over 5 ms"]
+        assert verdict["health"]["reasons"] == ["wire lateness p99 is 3.0 ms, over 3 ms"]
         assert [verdict["legs"][0]["verdict"], check(verdict, "audio")["verdict"]] == ["PASS", told]
 
 
