@@ -22,6 +22,7 @@ from testbed.errors import RigError, TestbedError, UsageError
 from testbed.plan import make_plan
 from testbed.plan.model import Plan
 from testbed.report import write_report
+from testbed.report.charts import library_version
 from testbed.report.junit import junit_xml
 from testbed.scenario import Change, Control, Verdict
 from testbed.spec.reader import Spec, read_spec
@@ -149,10 +150,11 @@ def run_items(items: Sequence[Item], options: Options, on_event: OnEvent) -> Run
     """Run *items*, *options.jobs* at a time, judge them and write the results directory.
 
     All are planned before anything starts. Ctrl-C ends the worlds under way, and what was finished by then is
-    reported. Raises SpecError for what cannot be planned, OSError where results cannot be written.
+    reported. Raises SpecError for what cannot be planned, MissingTool, OSError where results cannot be written.
     """
     if not items:
         raise UsageError("no scenario to run; `testbed list` shows them")
+    library_version()  # said now, and not when the calls are over and their page is to be written
     plans = [make_plan(item.spec, duration_ns=options.duration_ns, seed=options.seed) for item in items]
     directory = _new_run_directory(options.results)
     started, began_ns = datetime.now(UTC), time.monotonic_ns()

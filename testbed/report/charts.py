@@ -8,13 +8,15 @@ import base64
 import os
 import zlib
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from testbed import files
+from testbed.errors import MissingTool
 
 Spec = dict[str, Any]
+_PACKAGE: Final = "vl-convert-python"
 SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v5.json"
 WIDTH: Final = 430
 HEIGHT: Final = 150
@@ -181,11 +183,11 @@ def _distribution() -> Spec:
 
 @cache
 def packed_library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, deflated, in base64.
+    """Return Vega, Vega-Lite and Vega-Embed as one script, deflated, in base64. Raises MissingTool.
 
     vl-convert puts it together in seconds: it is kept in the user's cache directory, by version.
     """
-    place = _cache_directory() / f"vega-{version('vl-convert-python')}.b64"
+    place = _cache_directory() / f"vega-{library_version()}.b64"
     try:
         return place.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
@@ -196,6 +198,15 @@ def packed_library() -> str:
     except OSError:
         pass  # nothing can be kept there: the next report puts it together again
     return packed
+
+
+def library_version() -> str:
+    """Return the version of what the library comes from; raise MissingTool where that is not installed."""
+    try:
+        return version(_PACKAGE)
+    except PackageNotFoundError:
+        what = f"the Python package {_PACKAGE}, which draws the report's charts, is not installed"
+        raise MissingTool(what, f"python -m pip install {_PACKAGE} in the environment of the testbed") from None
 
 
 def _pack_library() -> str:

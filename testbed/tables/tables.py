@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 
@@ -14,14 +14,15 @@ from testbed.analysis.run import Run
 from testbed.analysis.run import read_run as read_scenario
 from testbed.errors import UsageError
 from testbed.tables.capture import flows, packets
+from testbed.tables.schema import COLUMNS, TABLES
 from testbed.tables.sip import sip_transactions
 
-TABLES: Final = ("packets", "flows", "media_streams", "links", "legs", "sip_transactions", "drops", "assessment")
+__all__ = ["TABLES", "RunTables", "read_run"]
 
 
 @dataclass(frozen=True)
 class RunTables:
-    """The tables of one run, or of one scenario of it. Each begins with the column `scenario`."""
+    """The tables of one run, or of one scenario of it: the columns of docs/tables.md, also where there is no row."""
 
     directory: Path
     places: Mapping[str, Path]
@@ -30,42 +31,42 @@ class RunTables:
     @cached_property
     def packets(self) -> pd.DataFrame:
         """A row a captured frame."""
-        return self._joined(lambda place: packets(self._run(place)))
+        return self._joined("packets", lambda place: packets(self._run(place)))
 
     @cached_property
     def flows(self) -> pd.DataFrame:
         """A row a link, direction and five-tuple."""
-        return self._joined(lambda place: flows(self._run(place)))
+        return self._joined("flows", lambda place: flows(self._run(place)))
 
     @cached_property
     def media_streams(self) -> pd.DataFrame:
         """A row a stream and stretch of its way (media_streams.parquet)."""
-        return self._joined(lambda place: _parquet(place / "media_streams.parquet"))
+        return self._joined("media_streams", lambda place: _parquet(place / "media_streams.parquet"))
 
     @cached_property
     def links(self) -> pd.DataFrame:
         """A row a link and direction that media passed (links.parquet)."""
-        return self._joined(lambda place: _parquet(place / "links.parquet"))
+        return self._joined("links", lambda place: _parquet(place / "links.parquet"))
 
     @cached_property
     def legs(self) -> pd.DataFrame:
         """A row a leg of the scenario, as judged."""
-        return self._joined(lambda place: _legs(_document(place / "verdict.json")))
+        return self._joined("legs", lambda place: _legs(_document(place / "verdict.json")))
 
     @cached_property
     def sip_transactions(self) -> pd.DataFrame:
         """A row a SIP transaction and link that carried it in the clear."""
-        return self._joined(lambda place: sip_transactions(self._run(place)))
+        return self._joined("sip_transactions", lambda place: sip_transactions(self._run(place)))
 
     @cached_property
     def drops(self) -> pd.DataFrame:
         """A row a packet that a firewall dropped."""
-        return self._joined(lambda place: _drops(self._run(place)))
+        return self._joined("drops", lambda place: _drops(self._run(place)))
 
     @cached_property
     def assessment(self) -> pd.DataFrame:
         """A row a media stream, in the columns of Microsoft's Network Assessment Tool."""
-        return self._joined(lambda place: pd.DataFrame(_document(place / "quality.json")["assessment"]))
+        return self._joined("assessment", lambda place: pd.DataFrame(_document(place / "quality.json")["assessment"]))
 
     @cached_property
     def _runs(self) -> dict[Path, Run]:
@@ -76,13 +77,13 @@ class RunTables:
             self._runs[place] = read_scenario(place)
         return self._runs[place]
 
-    def _joined(self, table: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
-        parts = {name: table(place) for name, place in self.places.items()}
+    def _joined(self, table: str, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+        parts = {name: read(place) for name, place in self.places.items()}
         filled = [part.assign(scenario=name) for name, part in parts.items() if len(part)] or [
             part.assign(scenario=name).iloc[:0] for name, part in list(parts.items())[:1]
         ]
         whole = pd.concat(filled, ignore_index=True)
-        return whole[["scenario", *(column for column in whole if column != "scenario")]]
+        return whole.reindex(columns=list(COLUMNS[table]))
 
 
 def read_run(directory: str | Path) -> RunTables:
@@ -161,17 +162,4 @@ def _drops(run: Run) -> pd.DataFrame:
         }
         for drop in run.drops
     ]
-    columns = [
-        "frame",
-        "time_ns",
-        "firewall",
-        "rule",
-        "hook",
-        "came_in",
-        "to_go_out",
-        "protocol",
-        "source",
-        "source_port",
-        "destination",
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "destination_port"])
+    return pd.DataFrame(rows)

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import zlib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from quality_samples import MS, SHAPED, send, shaped_plan
 from report_samples import P2P_INTERNAL, write_run
 from story_samples import call_wire, write_story
 
+from testbed import catalogue, run
+from testbed.errors import MissingTool
 from testbed.report import charts, write_report
 from testbed.report.record import read_record
 from testbed.report.spread import spreads
@@ -86,3 +89,16 @@ def test_figures_that_are_not_to_be_trusted_say_so_beside_the_others(tmp_path: P
     (spread,) = spreads(read_record(write_story(tmp_path / "gaps", wire)))
     assert not spread.trusted
     assert "not trusted" in str(spread.as_point()["stream"])
+
+
+def test_without_the_library_a_run_says_so_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(charts, "version", absent)
+    items = run.read_items([catalogue.find_scenario("online/p2p-internal")])
+    with pytest.raises(MissingTool, match=r"vl-convert-python.* is not installed; mend: python -m pip install") as told:
+        run.run_items(items, run.Options(results=tmp_path, duration_ns=10**9), lambda name, event: None)
+    assert "\n" not in str(told.value) and told.value.exit_code == 4 and not list(tmp_path.iterdir())

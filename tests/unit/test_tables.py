@@ -1,6 +1,7 @@
 """A run as tables: each row and unit as the files have it, and what is missing is null."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,12 @@ from capture_bytes import ip_packet
 
 import testbed
 from testbed.errors import UsageError
-from testbed.tables import TABLES, RunTables, read_run
+from testbed.sweep.table import _figures
+from testbed.tables import FORMAT, TABLES, RunTables, read_run
 from testbed.tables.export import export
 from testbed.verdict import write_judgement
 
+ROOT = Path(__file__).parents[2]
 HEAD = "Via: SIP/2.0/UDP 10.0.0.10;branch=z9hG4bK1\r\nCall-ID: c1\r\nCSeq: 1 {}\r\n\r\n"
 
 
@@ -80,12 +83,58 @@ def test_media_streams_and_legs_are_those_of_the_files(run: RunTables) -> None:
 
 def test_every_table_is_exported_and_reads_back(run: RunTables, tmp_path: Path) -> None:
     written = export(run, tmp_path / "out")
-    assert [path.name for path in written] == [f"{name}.csv" for name in TABLES]
+    assert [path.name for path in written] == [*(f"{name}.csv" for name in TABLES), "tables.json"]
     assert len(pd.read_csv(tmp_path / "out" / "packets.csv")) == len(run.packets)
     export(run, tmp_path / "out", tables=["flows"], form="parquet")
     assert len(pd.read_parquet(tmp_path / "out" / "flows.parquet")) == len(run.flows)
     with pytest.raises(UsageError, match="must be one of packets, flows"):
         export(run, tmp_path / "out", tables=["nothing"])
+
+
+def documented() -> dict[str, list[str]]:
+    """Return the columns that docs/tables.md has for each table."""
+    sections = re.split(r"^## ", (ROOT / "docs" / "tables.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {one.split("\n")[0]: re.findall(r"^\| `(\w+)` \|.*\|.*\w.*\|$", one, re.MULTILINE) for one in sections}
+
+
+def test_every_column_is_documented_in_order_also_of_tables_without_a_row(run: RunTables, tmp_path: Path) -> None:
+    place = Wire().write(tmp_path / "silent", make_scenario())
+    write_judgement(place)
+    silent = read_run(place)
+    assert list(documented()) == list(TABLES)
+    for name, columns in documented().items():
+        assert list(getattr(run, name).columns) == columns, name
+        assert list(getattr(silent, name).columns) == columns, name
+    assert len(silent.packets) == len(silent.assessment) == len(silent.legs) == 0
+
+
+def test_no_column_of_the_files_is_left_out(run: RunTables) -> None:
+    for name in ("media_streams", "links"):
+        columns = pd.read_parquet(run.directory / "a-b" / f"{name}.parquet").columns
+        assert {"scenario", *columns} == set(documented()[name])
+    quality = json.loads((run.directory / "a-b" / "quality.json").read_text())
+    assert {"scenario", *quality["assessment"][0]} == set(documented()["assessment"])
+
+
+def test_units_are_in_the_names_or_on_the_page(run: RunTables) -> None:
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    for suffix, unit in (("_ns", "ns"), ("_ms", "ms"), ("_bytes", "bytes"), ("_ratio", "0 to 1")):
+        units = re.findall(rf"^\| `\w+{suffix}` \| (.*?) \|", text, re.MULTILINE)
+        assert set(units) == {unit}, suffix
+
+
+def test_an_export_tells_its_version_and_columns(run: RunTables, tmp_path: Path) -> None:
+    export(run, tmp_path / "out", tables=["flows"])
+    told = json.loads((tmp_path / "out" / "tables.json").read_text())
+    version = re.search(r"describes \*\*format (\d+)\*\*", (ROOT / "docs" / "tables.md").read_text(encoding="utf-8"))
+    assert version and told["format"] == FORMAT == int(version[1])
+    assert told["tables"]["flows"]["rows"] == len(run.flows)
+    assert list(told["tables"]["flows"]["columns"]) == documented()["flows"]
+
+
+def test_a_sweeps_columns_are_documented() -> None:
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8").split("A row is a cell and media stream")[1]
+    assert all(f"`{column}`" in text for column in _figures({}))
 
 
 def test_a_scenarios_directory_is_a_run_of_one(run: RunTables) -> None:
