@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from testbed.analysis.packets import decode
 from testbed.report import write_report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from analysis_samples import Wire
 from quality_samples import SHAPED, send, shaped_plan
 from report_samples import ALL, write_run
 from story_samples import call_wire, half_way_wire, write_story
@@ -262,7 +264,9 @@ def test_without_scripts_the_first_way_and_the_ladder_are_still_there(tmp_path: 
     assert "REGISTER sip:contoso.example" in dom
 
 
-def test_a_page_of_many_scenarios_opens_within_two_seconds(tmp_path: Path, story: Path) -> None:
+def test_a_page_of_25_scenarios_and_100000_packets_opens_within_two_seconds(tmp_path: Path) -> None:
+    story = write_report(write_story(tmp_path / "run", call_wire(packets=300)))
+    assert 25 * len(decode(story.parent / "test-one" / "capture.pcapng")) >= 100_000
     run = json.loads((story.parent / "run.json").read_text())
     run["scenarios"] = [{**run["scenarios"][0], "name": f"test/one@{n}", "verdict": "PASS"} for n in range(25)]
     (story.parent / "run.json").write_text(json.dumps(run))
@@ -270,6 +274,26 @@ def test_a_page_of_many_scenarios_opens_within_two_seconds(tmp_path: Path, story
     troubles, opened_ms = ask(tmp_path, big, "return [troubles, performance.now()];", patient=False)
     assert troubles == []
     assert opened_ms < 2000
+
+
+@pytest.mark.parametrize(("p99_ns", "struck"), [(200_000, False), (20_000_000, True)])
+def test_every_figure_of_an_overloaded_run_is_struck_through(tmp_path: Path, p99_ns: int, struck: bool) -> None:
+    wire = Wire(shaped_plan(*SHAPED))
+    send(wire, range(60), lambda link, number: 10_000_000 if link == "er" else 0)
+    lateness = {"p50": 100_000, "p99": p99_ns, "max": p99_ns}
+    health = {"wire": {"lateness_ns": lateness}, "agents": {}}
+    page = write_report(write_story(tmp_path / "run", wire, health=health))
+    script = """
+      for (const one of document.querySelectorAll('details')) one.open = true;
+      const lines = [...document.querySelectorAll('table.figures .value, [data-spread] .value')].map(one => [
+        one.textContent, getComputedStyle(one).textDecorationLine]);
+      const words = [...document.querySelectorAll('.notice')].map(one => one.innerText).join();
+      return [lines, words];
+    """
+    lines, words = ask(tmp_path, page, script)
+    assert len(lines) > 20
+    assert {line for _, line in lines} == {"line-through" if struck else "none"}, lines
+    assert ("Not to be trusted" in words and "wire lateness p99 is 20.0 ms" in words) is struck
 
 
 def test_charts_are_drawn_in_the_page_without_eval(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from analysis_samples import (
     ALICE,
@@ -60,13 +61,13 @@ def half_way_wire() -> Wire:
     return wire
 
 
-def write_story(directory: Path, wire: Wire | None = None) -> Path:
+def write_story(directory: Path, wire: Wire | None = None, **emulation: Any) -> Path:
     """Write a run with one scenario, judged; return its directory."""
     place = directory / "test-one"
     scenario = make_scenario(
         SIGNALING_ER, MEDIA_ER, MEDIA_CAROL, calls=[Call(kind="p2p", caller="alice", callee="carol")]
     )
-    verdict = write_judgement((wire or call_wire()).write(place, scenario))
+    verdict = write_judgement((wire or call_wire()).write(place, scenario, **emulation))
     entry = {
         "name": "test/one",
         "scenario": "test/one",

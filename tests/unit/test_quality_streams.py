@@ -84,6 +84,36 @@ def test_reordering_is_on_the_link_that_did_it(tmp_path: Path) -> None:
     assert part(document, "link", "alice-core")["reordered"] == 0
 
 
+def test_a_burst_of_three_percent_is_in_its_windows_on_the_link_that_lost(tmp_path: Path) -> None:
+    # 15 s hold 750 packets: 23 of them are more than 3 %, and the burst itself is three packets long at most.
+    wire = Wire(shaped_plan(*SHAPED))
+    send(wire, range(1500), flat, lost_on=lambda n: "er" if 500 <= n < 1250 and n % 100 in (0, 1, 2) else None)
+    document = measured(wire, tmp_path)
+    er, alice = part(document, "link", "er"), part(document, "link", "alice-core")
+    assert (er["lost"], er["loss_ratio"]) == (24, 24 / 1500)
+    assert (er["loss_15s"]["lost"], er["loss_15s"]["packets"]) == (24, 750)
+    assert (er["burst_loss_200ms"]["lost"], er["burst_loss_200ms"]["packets"]) == (3, 10)
+    assert er["loss_runs"] == {"count": 8, "longest": 3, "weighted_mean": 3.0}
+    assert (alice["lost"], alice["loss_15s"]["ratio"], alice["loss_runs"]) == (0, 0.0, None)
+
+
+def test_faults_of_all_kinds_at_once_are_told_apart_link_by_link(tmp_path: Path) -> None:
+    def delay_ns(link: str, number: int) -> int:
+        step = 20 * MS if link == "alice-core" and number >= 1000 else 0
+        overtaken = 25 * MS if link == "er" and number % 500 == 250 else 0
+        return flat(link, number) + step + overtaken
+
+    wire = Wire(shaped_plan(*SHAPED))
+    send(wire, range(2000), delay_ns, lost_on=lambda n: "er" if n == 777 else None)
+    document = measured(wire, tmp_path)
+    er, alice = part(document, "link", "er"), part(document, "link", "alice-core")
+    assert (er["reordered"], alice["reordered"]) == (4, 0)
+    assert (er["burst_loss_200ms"]["ratio"], alice["burst_loss_200ms"]["ratio"]) == (0.1, 0.0)
+    assert (alice["one_way_delay_ms"]["min"], alice["one_way_delay_ms"]["max"]) == (2, 22)
+    assert (er["one_way_delay_ms"]["median"], er["one_way_delay_ms"]["p99"]) == (10, 10)
+    assert [(p["where"], p["packets"]) for p in document["streams"][0]["lost_where"]] == [("er", 1)]
+
+
 def test_two_shaped_links_with_no_capture_between_are_measured_together(tmp_path: Path) -> None:
     # `inet` is seen where it begins, `hotel` where it ends: when packets were at transit, nobody saw.
     wire = Wire(shaped_plan("inet", "hotel"))
