@@ -67,13 +67,25 @@ def sweep(
         str | None, typer.Option(help="Run on the workers of the Dask scheduler at this address (docs/sweeps.md).")
     ] = None,
 ) -> None:
-    """Run a scenario over a grid of changes, into one table; given again, it continues where it was stopped."""
+    """Run a scenario over a grid of changes, into one table; given again, it continues where it was stopped.
+
+    A file of experiments/ makes a plot and one sentence of it, too: exit status 1 if its claim does not hold.
+    """
     from testbed.sweep import read_sweep, run_sweep
+    from testbed.sweep.experiment import conclude_sweep, late_runs
 
     if scheduler is not None and jobs != 1:
         raise UsageError("--jobs is about this machine; with --scheduler it is `dask worker --nworkers` that counts")
-    folder = results / f"sweep-{file.stem}"
-    table = run_sweep(
-        read_sweep(file), folder, jobs=jobs, scheduler=scheduler, told=lambda line: err.print(line, markup=False)
-    )
+    folder, wanted = results / f"sweep-{file.stem}", read_sweep(file)
+    table = run_sweep(wanted, folder, jobs=jobs, scheduler=scheduler, told=lambda line: err.print(line, markup=False))
     out.print(f"Table: {table} and {table.with_suffix('.parquet')}", markup=False)
+    outcome = conclude_sweep(wanted, folder)
+    if wanted.plot is not None:
+        out.print(f"Plot: {folder / 'plot.svg'}", markup=False)
+    if outcome is None:
+        return
+    late, runs = late_runs(wanted, folder)
+    out.print(outcome.sentence, markup=False)
+    if late:
+        out.print(f"({late} of {runs} runs were on a machine too busy for their times to be trusted.)", markup=False)
+    raise typer.Exit({True: 0, False: 1, None: 3}[outcome.holds])

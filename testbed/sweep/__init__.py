@@ -25,12 +25,12 @@ def run_sweep(
     Every cell is read before any runs. Raises SpecError, UsageError; a cell whose rig broke is tried again next time.
     """
     planned = list(cells(sweep))
-    scenario = catalogue.find_scenario(sweep.scenario)
     items = {
-        changes: run.read_items([scenario], catalogue.parse_changes(changes))[0]
-        for changes in dict.fromkeys(cell.changes for cell in planned)
+        asked: run.read_items([catalogue.find_scenario(asked[0])], catalogue.parse_changes(asked[1]))[0]
+        for asked in dict.fromkeys((cell.scenario, cell.changes) for cell in planned)
     }
-    waiting = [Job(cell, items[cell.changes]) for cell in planned if not (folder / cell.folder / CELL_FILE).exists()]
+    jobs_to_do = (Job(cell, items[cell.scenario, cell.changes]) for cell in planned)
+    waiting = [job for job in jobs_to_do if not (folder / job.cell.folder / CELL_FILE).exists()]
     told(f"{len(planned)} cells, {len(planned) - len(waiting)} of them done before")
     if waiting:
         if scheduler is None:
