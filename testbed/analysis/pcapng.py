@@ -5,7 +5,7 @@ half a capture can prove presence, never absence. Source: draft-ietf-opsawg-pcap
 
 The content is that at opening, whatever becomes of the file: reading a mapped page of a file that somebody has cut off
 kills the process (SIGBUS). So a small file is read into memory, and of a large one a copy without a name is mapped: ten
-million packets are larger than what a machine may have to spare.
+million packets are more than a machine may have memory to spare for.
 """
 
 import mmap
@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +36,8 @@ _OPTIONS_LOOKED_AT: Final = 4
 "epb_flags is sought among the first few options of a packet block: a writer that puts more before it is not ours."
 _WINDOW_BYTES: Final = 4 << 20
 "Taken at a time: what is looked for in it is found in the processor's cache."
-_IN_MEMORY_BYTES: Final = 512 << 20
-"A larger file is copied to the disk that it is on."
+_IN_MEMORY_BYTES: Final = 32 << 20
+"A larger file is copied to the disk that it is on: by the kernel alone, which is faster than reading it is."
 _COPIED_BYTES: Final = 1 << 30
 "By one call; what is left, by further ones."
 
@@ -220,34 +221,37 @@ class CaptureFile:
 
 def _content(path: Path) -> tuple[mmap.mmap | None, Bytes]:
     """Return what the file holds now, and its mapping where it is large; raise CaptureError."""
-    size = 0
     try:
         with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            if size > _IN_MEMORY_BYTES:
-                content = _mapped_copy(file.fileno(), path.parent)
-                return content, np.frombuffer(content, np.uint8)
-            read = np.empty(size, np.uint8)  # np.fromfile takes twice the time
-            filled = 0
-            while filled < size and (more := file.readinto(read.data[filled:])):
-                filled += more
+            copy = _mapped_copy(file.fileno(), path.parent) if size > _IN_MEMORY_BYTES else None
+            return copy, _in_memory(file, size) if copy is None else np.frombuffer(copy, np.uint8)
     except OSError as error:
-        what = (
-            "is larger than 512 MiB and cannot be copied beside itself" if size > _IN_MEMORY_BYTES else "cannot be read"
-        )
-        raise CaptureError(f"{path}: {what}: {error.strerror}") from error
-    except ValueError as error:  # an empty copy cannot be mapped
-        raise CaptureError(f"{path}: was emptied while it was read") from error
+        raise CaptureError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _mapped_copy(descriptor: int, folder: Path) -> mmap.mmap | None:
+    """Return a mapping of a copy that lies in *folder* without a name, and is gone with the mapping.
+
+    None where none can be: nothing may be written there, the disk is full, or the file has just been emptied.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as copy:
+            at = 0
+            while sent := os.sendfile(copy.fileno(), descriptor, at, _COPIED_BYTES):
+                at += sent
+            return mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):
+        return None
+
+
+def _in_memory(file: FileIO, size: int) -> Bytes:
+    """Return the first *size* bytes of a file, or as many as there still are."""
+    read, filled = np.empty(size, np.uint8), 0  # np.fromfile takes twice the time
+    while filled < size and (more := file.readinto(read.data[filled:])):
+        filled += more
     read.flags.writeable = False
-    return None, read[:filled]
-
-
-def _mapped_copy(descriptor: int, folder: Path) -> mmap.mmap:
-    """Return a mapping of a copy that lies in *folder* without a name, and is gone with the mapping."""
-    with tempfile.TemporaryFile(dir=folder) as copy:
-        while os.sendfile(copy.fileno(), descriptor, None, _COPIED_BYTES):
-            pass
-        return mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ)
+    return read[:filled]
 
 
 def _likely_packets(words: NDArray[np.uint32], at: int, behind: int) -> tuple[Offsets, Offsets]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +74,30 @@ def test_what_is_cut_off_while_it_is_read_in_is_told(capture: Path, monkeypatch:
     assert packets.damage is not None and packets.damage.startswith("cut off at byte")
 
 
-def test_a_large_file_without_room_for_its_copy_is_one_clear_line(
-    capture: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
+def test_a_large_file_without_room_for_its_copy_is_read_into_memory(
+    capture: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
     def full(*arguments: Any) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(reader, "_IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(os, "sendfile", full)
-    with pytest.raises(CaptureError, match=r"capture\.pcapng: .*512 MiB.*: No space left on device$"):
+    packets = decode(capture)
+    os.truncate(capture, 100)
+    assert (len(packets), packets.damage, packets.inner(PACKETS - 1)) == (PACKETS, None, rtp(PACKETS - 1))
+
+
+def test_a_large_file_emptied_while_it_is_copied_is_one_clear_line(
+    capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tempfile.TemporaryFile
+
+    def empty_and_make(**options: Any) -> Any:
+        os.truncate(capture, 0)
+        return make(**options)
+
+    monkeypatch.setattr(reader, "_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(tempfile, "TemporaryFile", empty_and_make)
+    with pytest.raises(CaptureError, match=r"capture\.pcapng: is not a pcapng file \(0 bytes\)$"):
         CaptureFile(capture)
