@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from testbed.comparison.model import Changed, Comparison, Figure, ScenarioComparison
-from testbed.comparison.spread import CHANCE_LIMIT, Delays, chance_of_runs
+from testbed.comparison.spread import CHANCE_LIMIT, Delays, chance_of_losses, chance_of_runs
 from testbed.errors import UsageError
 
 Document = dict[str, Any]
@@ -75,7 +75,9 @@ def _compare(name: str, before: Path, after: Path) -> ScenarioComparison:
     for key in (key for key in stretches[0] if key in stretches[1]):
         parts = stretches[0][key], stretches[1][key]
         found.figures += _delay_figures(key, *parts, late_ms)
-        found.figures += [] if incomplete else _loss_figures(key, *parts)
+        if not incomplete:
+            found.figures += _loss_figures(key, *parts)
+            found.notes += _outages(key, *parts)
     return found
 
 
@@ -168,14 +170,34 @@ def _delay_figures(
 
 
 def _loss_figures(key: tuple[str, str, str, str], before: list[Document], after: list[Document]) -> Iterator[Figure]:
-    lost, packets = (
-        (sum(part.get(name) or 0 for part in before), sum(part.get(name) or 0 for part in after))
-        for name in ("lost", "packets_entered")
-    )
+    lost, packets = _counts(before, after)
     if all(packets):
         chance = chance_of_runs(lost, packets, _lost_together([*before, *after]))
         shares = [100 * some / of for some, of in zip(lost, packets, strict=True)]
         yield Figure(*key, "lost", "%", shares[0], shares[1], None, chance, chance < CHANCE_LIMIT)
+
+
+def _counts(before: list[Document], after: list[Document]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return how many packets were lost, and how many there were, before and after."""
+    lost, packets = (
+        (sum(part.get(name) or 0 for part in before), sum(part.get(name) or 0 for part in after))
+        for name in ("lost", "packets_entered")
+    )
+    return lost, packets
+
+
+def _outages(key: tuple[str, str, str, str], before: list[Document], after: list[Document]) -> Iterator[str]:
+    """Yield a note where losses differ much, but only as one outage or a few may."""
+    (lost, packets), together = _counts(before, after), _lost_together([*before, *after])
+    if not all(packets) or chance_of_losses(lost, packets) >= CHANCE_LIMIT:
+        return
+    if chance_of_runs(lost, packets, together) >= CHANCE_LIMIT:
+        what, name, sender, receiver = key
+        where = f"link {name}" if what == "link" else what
+        yield (
+            f"{where}, {sender} -> {receiver}: {lost[0]} packets lost before and {lost[1]} after, some {together:.0f} "
+            "one after the other: a few outages, which two runs do not tell from chance"
+        )
 
 
 def _lost_together(parts: list[Document]) -> float:

@@ -137,6 +137,8 @@ def test_a_lost_packet_and_one_outage_are_chance_and_many_losses_are_not(
     pair = write(tmp_path / "a"), write(tmp_path / "b", lost={"er": lost}, together=together)
     (one,) = compare_runs(*pair).scenarios
     assert [f.name for f in one.different_figures] == (["er"] if different else [])
+    outage = "link er, er -> next: 0 packets lost before and 40 after, some 40 one after the other"
+    assert [note.split(":")[0] + ":" + note.split(":")[1] for note in one.notes] == ([outage] if together == 40 else [])
 
 
 def test_a_verdict_a_way_and_an_end_that_changed_are_told(tmp_path: Path) -> None:
