@@ -1,6 +1,7 @@
 """Programs run in a world: in a node or outside all nodes, their failure never overlooked."""
 
 import asyncio
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,8 +31,14 @@ async def run(node: str | None, program: str, *arguments: str, given: str | None
     said, complaint = await process.communicate(None if given is None else given.encode())
     if process.returncode:
         where = f"{node}: " if node else ""
-        raise RigError(f"{where}{' '.join([program, *arguments])} failed: {last_line(complaint.decode())}")
+        said_last = last_line(complaint.decode())
+        raise RigError(f"{where}{' '.join([program, *arguments])} failed ({_how(process.returncode)}): {said_last}")
     return said.decode()
+
+
+def _how(returncode: int) -> str:
+    """Say how a program ended whose exit status is *returncode*, of a signal its negative number."""
+    return f"exit status {returncode}" if returncode > 0 else signal.Signals(-returncode).name
 
 
 def last_line(text: str) -> str:

@@ -8,28 +8,33 @@ from pathlib import Path
 from typing import Final
 
 _PATIENCE_S: Final = 2.0
-"A zombie this old is nobody's: whoever started a process of its own here reaps it at once."
+"Between two looks. A zombie seen by both is nobody's: whoever started a process of its own here reaps it at once."
 
 
 def reap_orphans() -> None:
     """From now on, reap every child of this process that nobody else does."""
     loop = asyncio.get_running_loop()
-    since_s: dict[int, float] = {}
-    "Zombies and when they were first seen."
+    seen: set[int] = set()
+    waiting: asyncio.TimerHandle | None = None
 
     def look() -> None:
-        now_s, found = loop.time(), _zombies()
-        for pid in since_s.keys() - found:
-            del since_s[pid]
-        # By their age and not by being seen twice: many ends at once bring many looks, one right after another.
-        for pid in found:
-            if now_s - since_s.setdefault(pid, now_s) >= _PATIENCE_S:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-        if found - {pid for pid, at_s in since_s.items() if at_s < now_s}:
-            loop.call_later(_PATIENCE_S, look)
+        nonlocal seen, waiting
+        found = _zombies()
+        for pid in found & seen:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        seen, waiting = found - seen, None
+        if found:
+            look_later()
 
-    loop.add_signal_handler(signal.SIGCHLD, lambda: loop.call_later(_PATIENCE_S, look) and None)
+    def look_later() -> None:
+        # One look at a time: between it and the next the loop has asked the kernel who ended, and told the parent. Two
+        # looks in one turn of a busy loop may be seconds apart, and both before that.
+        nonlocal waiting
+        if waiting is None:
+            waiting = loop.call_later(_PATIENCE_S, look)
+
+    loop.add_signal_handler(signal.SIGCHLD, look_later)
 
 
 def _zombies() -> set[int]:
