@@ -79,7 +79,7 @@ def test_a_bird_that_cannot_read_its_configuration_is_named(tmp_path: Path) -> N
 
 def test_a_rule_that_iptables_refuses_is_named(tmp_path: Path) -> None:
     plan = replaced(small_plan(), "fw", iptables="*filter\n-A FORWARD -j NOWHERE\nCOMMIT\n")
-    with pytest.raises(RigError, match=r"fw: iptables-restore failed (.*): .*"):
+    with pytest.raises(RigError, match=r"fw: iptables-restore failed \(exit status \d+\): .*"):
         asyncio.run(play(plan, tmp_path))
 
 

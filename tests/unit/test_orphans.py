@@ -21,7 +21,9 @@ BEGIN = f"""
 def told_by(script: str) -> str:
     """Run *script* as a process to which orphans fall, and return what it prints."""
     program = dedent(BEGIN) + dedent(script)
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
 
 
 def test_a_process_whose_parent_ended_is_reaped() -> None:
