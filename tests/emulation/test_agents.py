@@ -120,7 +120,8 @@ def test_two_clients_behind_a_firewall_hear_each_other_through_the_relay(tmp_pat
     said = play(
         tmp_path,
         jobs=[front_end(), client("alice"), client("bob")],
-        calls=[call("alice", "sip:bob@contoso.example")],
+        # A round trip takes a report and the one that answers it: up to 1.5 s for each (aiortc).
+        calls=[call("alice", "sip:bob@contoso.example", duration_ns=4_000_000_000)],
         ends=["alice", "bob"],
     )
     assert heard(said, "alice") == {"bob"}
