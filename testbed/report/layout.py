@@ -181,20 +181,31 @@ def _side_columns(inside: list[str], graph: _Graph) -> dict[str, int]:
 
 
 def _middle_columns(inside: list[str], graph: _Graph) -> dict[str, int]:
-    """Order nodes from left to right by how much nearer they are to the left than to the right."""
+    """Order nodes from left to right by how much nearer they are to the left than to the right.
+
+    Where ways lead out on one side alone, what hangs on each of them stands below it.
+    """
     within = set(inside)
     left = graph.depths([name for name in inside if "left" in graph.outward(name)], within)
     right = graph.depths([name for name in inside if "right" in graph.outward(name)], within)
+    if not left or not right:
+        return _branches(inside, graph)
     far = len(inside)
     lean = {name: left.get(name, far) - right.get(name, far) for name in inside}
-    if not left or not right:
-        lean = dict.fromkeys(inside, 0)
     # More than three columns would push the sides apart: what lies between the outermost stands in the middle.
     ranks = sorted(set(lean.values()))
     return {
         name: ranks.index(value) if len(ranks) <= 3 else (0 if value == ranks[0] else 2 if value == ranks[-1] else 1)
         for name, value in lean.items()
     }
+
+
+def _branches(inside: list[str], graph: _Graph) -> dict[str, int]:
+    """Give each way out a column, three at most, and with it what is nearest to it."""
+    ways_out = [name for name in inside if graph.outward(name)] or inside[:1]
+    depths = [graph.depths([way], set(inside) - {*ways_out} | {way}) for way in ways_out]
+    nearest = {name: min(range(len(ways_out)), key=lambda way: depths[way].get(name, len(inside))) for name in inside}
+    return {name: min(column, 2) for name, column in nearest.items()}
 
 
 def _rows(boxes: Sequence[Box], graph: _Graph) -> dict[str, float]:
@@ -213,11 +224,14 @@ def _stack_middle(box: Box, top: float, graph: _Graph, y: dict[str, float]) -> f
     """Place a middle box below *top*: the nodes that lead out first, what hangs on them below."""
     inside = [name for layer in box.layers for name in layer]
     depth = graph.depths([name for name in inside if graph.outward(name)] or inside[:1], set(inside))
+    sides = {side for name in inside for side in graph.outward(name) if side != "middle"}
     rows = 0
-    for layer in box.layers:
+    for column, layer in enumerate(box.layers):
+        # Ways out on one side alone would lead through one another: the farther begins the higher.
+        lower = column if sides == {"right"} else len(box.layers) - 1 - column if sides == {"left"} else 0
         row = -1
         for name in sorted(layer, key=lambda name: (depth.get(name, len(inside)), graph.order[name])):
-            row = max(row + 1, min(depth.get(name, 0), len(inside)))
+            row = max(row + 1, min(depth.get(name, 0), len(inside)) + lower)
             y[name] = top + HEADROOM + row * ROW
         rows = max(rows, row + 1)
     box.y = top

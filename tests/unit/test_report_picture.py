@@ -17,12 +17,15 @@ from report_samples import (
     write_run,
 )
 
+from testbed.catalogue import find_scenario
+from testbed.plan import make_plan
 from testbed.plan.model import Plan
 from testbed.report.drops import node_drops
 from testbed.report.layout import lay_out
 from testbed.report.picture import draw_picture
 from testbed.report.record import ScenarioRecord, read_record
 from testbed.report.traffic import LinkTraffic, Strand, scenario_traffic
+from testbed.spec.reader import read_spec
 
 DRAWN = [sample for sample in ALL if sample.manifest]
 
@@ -210,3 +213,15 @@ def test_a_picture_has_a_name_and_a_description(tmp_path: Path) -> None:
     description = picture.findtext("desc") or ""
     assert "Media was seen on 6 links: alice-lan-a (750 one way, 748 back)" in description
     assert "Silent, as they must be: " in description
+
+
+def test_two_networks_that_hang_on_the_internet_stand_side_by_side() -> None:
+    plan = make_plan(read_spec(find_scenario("nat/symmetric-symmetric")), duration_ns=1, seed=1)
+    shown = ("carol", "hotel-lan", "hotel-nat", "transit1", "grace", "home-nat", "transit2", "msborder")
+    nodes = [node for node in plan.nodes if node.name in shown]
+    links = [link for link in plan.links if {link.a.node, link.b.node} <= {*shown}]
+    at = lay_out(nodes, links).nodes
+    for behind in (("carol", "hotel-nat", "transit1"), ("grace", "home-nat", "transit2")):
+        assert len({at[name][0] for name in behind}) == 1
+    assert at["carol"][0] != at["grace"][0]
+    assert at["transit1"][1] < at["transit2"][1], "the way from the first to Microsoft would lead through the second"
