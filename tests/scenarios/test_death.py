@@ -61,7 +61,25 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # between the two
+        return True
+
+
+def kill_one(
+    conductor: subprocess.Popen[str], chance: random.Random
+) -> tuple[list[psutil.Process], psutil.Process | None, str]:
+    """Kill one process of a run; return all there were below the conductor, which it was (None: all over), its name."""
+    while world := descendants(conductor):
+        victim = chance.choice([*world, psutil.Process(conductor.pid)])
+        try:
+            name = " ".join(victim.cmdline()[:4])
+            victim.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue  # it has just ended by itself
+        return world, victim, name
+    return [], None, ""
 
 
 @pytest.mark.parametrize("seed", range(KILLS))
@@ -70,12 +88,9 @@ def test_killing_any_process_leaves_nothing(seed: int, tmp_path: Path) -> None:
     with running(tmp_path / "results") as conductor:
         assert wait_until(lambda: bool(descendants(conductor)), within_s=10)
         time.sleep(chance.uniform(0, LATEST_KILL_S))  # the moment is the test's parameter, not a wait for anything
-        world = descendants(conductor)
-        if not world:
+        world, victim, name = kill_one(conductor, chance)
+        if victim is None:
             return  # it was over by then: nothing of it is there, which is what is asked
-        victim = chance.choice([*world, psutil.Process(conductor.pid)])
-        name = " ".join(victim.cmdline()[:4])
-        victim.send_signal(signal.SIGKILL)
         assert wait_until(lambda: all(is_gone(process) for process in world), within_s=5), f"left after {name} died"
         _, stderr = conductor.communicate(timeout=60)
     assert conductor.returncode in ({-signal.SIGKILL} if victim.pid == conductor.pid else {4, 0}), stderr
