@@ -11,8 +11,8 @@ import pytest
 from testbed import catalogue, run
 
 DURATION_NS = 4_000_000_000
-JOBS = 3
-"Media is mostly waiting: two cores carry three scenarios at once within their health limits."
+JOBS = 4
+"Media is mostly waiting: two cores carry four scenarios at once within their health limits."
 
 
 @dataclass(frozen=True)
