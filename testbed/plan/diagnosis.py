@@ -11,7 +11,9 @@ from ipaddress import IPv4Address, IPv4Network
 from testbed.plan.addresses import own_address
 from testbed.plan.adjacency import Adjacency
 from testbed.plan.exchange import Exchange, Opening, exchange
+from testbed.plan.jobs import TURN_UDP_PORT
 from testbed.plan.policy import Protocol, zone_of
+from testbed.plan.signaling import SIP_PORT
 from testbed.plan.walk import Packet, Simulator, Walk
 from testbed.scenario import Change
 from testbed.spec.change import apply_edits, edits_of
@@ -19,7 +21,6 @@ from testbed.spec.references import topology_faults
 from testbed.topology import Topology
 
 _CLIENT_PORT = 50000
-_SIP_PORT, _TURN_PORT = 5060, 3478
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,12 @@ def pairs(topology: Topology) -> Iterator[Pair]:
             if pool.access_edge and _organisation(topology, client) == _organisation(topology, (edges or gate)[0]):
                 continue  # inside, its servers are reached without any exit
             for protocol in ("tcp", "udp"):
-                yield from (Pair(client, f"{name}-{role}", node, protocol, _SIP_PORT) for node in gate[:1])
-            yield from (Pair(client, f"{name}-edge", node, "udp", _TURN_PORT) for node in edges[:1])
+                yield from (Pair(client, f"{name}-{role}", node, protocol, SIP_PORT) for node in gate[:1])
+            yield from (Pair(client, f"{name}-edge", node, "udp", TURN_UDP_PORT) for node in edges[:1])
         for other_name, other in topology.pools.items():
             opener = other.roles.get("front-end", ())[:1]
             if other_name != name and opener and gate:
-                yield Pair(opener[0], f"{name}-{role}", gate[0], "tcp", _SIP_PORT)
+                yield Pair(opener[0], f"{name}-{role}", gate[0], "tcp", SIP_PORT)
 
 
 def _organisation(topology: Topology, node: str) -> str:

@@ -11,16 +11,17 @@ from typing import Any, Final
 
 from testbed.plan.bgp import PRIVATE
 from testbed.plan.exchange import Opening, exchange
+from testbed.plan.jobs import TURN_UDP_PORT
 from testbed.plan.marks import marks_at, transport_kind
 from testbed.plan.model import Job, Plan
 from testbed.plan.names import sip_servers
 from testbed.plan.policy import Protocol
-from testbed.plan.relays import TURN_PORT, RelayedPair, Relays, Target
+from testbed.plan.relays import RelayedPair, Relays, Target
+from testbed.plan.signaling import SIP_PORT
 from testbed.plan.walk import Packet, Simulator
 from testbed.scenario import FlowKind, Leg, Scenario
 from testbed.topology import MediaKind, Topology
 
-SIP_PORT: Final = 5060
 _ASKED: Final[dict[FlowKind, tuple[Protocol, int]]] = {
     "dns": ("udp", 53),
     "crl": ("tcp", 80),
@@ -256,7 +257,7 @@ class LegFlows:
         if target is None or self._owner(target.address) not in wanted:
             elsewhere = f" is at {self._owner(target.address) or target.address}" if target else " is told by no job"
             protocol: Protocol = target.protocol if target else "udp"
-            port = target.port if target else TURN_PORT
+            port = target.port if target else TURN_UDP_PORT
             target = Target(self._address(wanted[0], seen_from=opener), port, protocol)
             notes.append(f"{what}{elsewhere}; taken: {wanted[0]} {target.address}:{port}")
         opening = self._opening(opener, target, source_port=self._first_local_port(opener))

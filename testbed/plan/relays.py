@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from testbed.plan.jobs import TURN_UDP_PORT
 from testbed.plan.model import Job, Plan
 from testbed.plan.policy import Payload, Protocol
-
-TURN_PORT = 3478
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Relays:
         """Return the TURN address that a client is given by its Front End, or that a server's job names."""
         relay = job.arguments.get("relay")
         if isinstance(relay, dict):
-            return Target(IPv4Address(relay["address"]), int(relay.get("udp_port", TURN_PORT)), "udp", "stun")
+            return Target(IPv4Address(relay["address"]), int(relay.get("udp_port", TURN_UDP_PORT)), "udp", "stun")
         uri = job.arguments.get("uri")
         for front_end in self._plan.jobs:
             relays, turn = front_end.arguments.get("relays"), front_end.arguments.get("relay_of") or {}

@@ -5,7 +5,7 @@ filter, a missing route, a relay that refuses, a peer that is silent, and packet
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from testbed.analysis.drops import Drop
@@ -15,12 +15,14 @@ from testbed.analysis.packets import Kind
 from testbed.analysis.paths import Step, Walk
 from testbed.analysis.run import Run
 from testbed.analysis.tls import KEY_LOG, Ends
+from testbed.plan.jobs import TURN_TCP_PORT, TURN_UDP_PORT
 from testbed.plan.marks import has_port, marks_at, transport_kind
 from testbed.scenario import Disposition, Leg
 from testbed.verdict.naming import explain_unresolved
 
 _ATTEMPTS: Final = frozenset({Kind.STUN, Kind.DTLS, Kind.TCP, Kind.TURN_INDICATION, Kind.CHANNEL_DATA})
 "What a party sends before its media flows: TURN requests, ICE checks, DTLS handshakes, TCP connections to a relay."
+_TURN_PORTS: Final = frozenset({TURN_UDP_PORT, TURN_TCP_PORT})
 _PORT_UNREACHABLE: Final = 3
 _PROHIBITED: Final = (9, 10, 13)
 _UNCERTAIN: Final = ("CAPTURE_INCOMPLETE", "NEVER_SENT")
@@ -72,9 +74,20 @@ def _never_sent(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
 
 
 def attempts_at(run: Run, leg: Leg) -> LegTraffic:
-    """Return what was sent between the ends of a media leg before any media: TURN requests, checks, handshakes."""
+    """Return what was sent between the ends of a media leg before any media: TURN requests, checks, handshakes.
+
+    A party that its relay never answered has no relayed candidate: then what it asked the relay for is all that is
+    returned, whatever became of checks towards the relayed candidates of others.
+    """
     attempts = [walk for walk in run.walks.walks if walk.kind in _ATTEMPTS and _may_set_up(run, leg, walk)]
-    return find_traffic(leg.model_copy(update={"flow": "signaling"}), run.network, attempts)
+    traffic = find_traffic(leg.model_copy(update={"flow": "signaling"}), run.network, attempts)
+    if not traffic.targets <= run.network.relays:
+        return traffic
+    asked = [part for part in traffic.forward if part.steps[-1].flow.destination_port in _TURN_PORTS]
+    answers = [part for part in traffic.back if part.steps[0].flow.source_port in _TURN_PORTS]
+    if not asked or (_arrived(asked) and _arrived(answers)):
+        return traffic
+    return replace(traffic, forward=asked, back=answers)
 
 
 def _may_set_up(run: Run, leg: Leg, walk: Walk) -> bool:

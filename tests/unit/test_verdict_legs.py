@@ -11,6 +11,7 @@ from analysis_samples import (
     BY_INTERNET,
     CAROL,
     EDGE1,
+    EDGE2,
     ER_POOL,
     FE,
     INET_POOL,
@@ -272,6 +273,19 @@ def test_unanswered_turn_requests_time_out(tmp_path: Path) -> None:
     (told,) = judged(wire, tmp_path, MEDIA_ER)["legs"]
     assert (told["verdict"], told["disposition"]) == ("FAIL", "TIMEOUT")
     assert "no media was sent; attempts ended: edge1 received 1 packets" in told["reason"]
+
+
+def test_a_relay_that_never_heard_its_client_explains_more_than_checks_that_reached_another(tmp_path: Path) -> None:
+    """Nobody has a relayed candidate before its relay answers (RFC 8656 section 7)."""
+    wire, other, allocate = Wire(), (EDGE2, 50010), stun(0x0003, 1)
+    wire.carry((*BY_ER[:4], "edge2"), HOME, other, stun(0x0001, 2), nat={"fw-er": (POOL, other)})
+    wire.carry(("edge2", "ms"), other, HOME, stun(0x0001, 3))
+    wire.frame("ms", "edge2", icmp_unreachable("198.18.64.254", EDGE2, ip_packet(other, HOME, stun(0x0001, 3))))
+    wire.carry(BY_ER[:3], HOME, RELAY, allocate)
+    wire.drop("fw-er", "default", ip_packet(HOME, RELAY, allocate))
+    (told,) = judged(wire, tmp_path, MEDIA_ER)["legs"]
+    assert (told["verdict"], told["disposition"]) == ("FAIL", "DENIED_BY_RULE"), told["reason"]
+    assert "fw-er dropped UDP" in told["reason"] and "by rule default" in told["reason"]
 
 
 def test_a_silent_party_is_inconclusive(tmp_path: Path) -> None:
