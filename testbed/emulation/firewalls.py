@@ -16,6 +16,8 @@ from testbed.errors import RigError
 _NETLINK_NETFILTER: Final = 12
 _LISTENING_LIMIT_S: Final = 15.0
 _DRAIN_LIMIT_S: Final = 2.0
+_ASKED_AT_ONCE: Final = 4
+"Firewalls: the event loop stands still while programs are started, and a limit on all of it must get its turn."
 
 
 def filtering_nodes(network: EmulatedNetwork) -> list[NamespaceNode]:
@@ -89,7 +91,13 @@ async def collect_evidence(network: EmulatedNetwork, logs: list[ConnectionLog]) 
     """Return firewalls.json: rules with counters, connection tracking and its events, reverse-path drops."""
     following = {log.node: log for log in logs}
     nodes = filtering_nodes(network)
-    found = await asyncio.gather(*(_evidence_of(node, following.get(node.name)) for node in nodes))
+    turn = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+    async def in_turn(node: NamespaceNode) -> dict[str, Any]:
+        async with turn:
+            return await _evidence_of(node, following.get(node.name))
+
+    found = await asyncio.gather(*(in_turn(node) for node in nodes))
     return {node.name: evidence for node, evidence in zip(nodes, found, strict=True)}
 
 

@@ -74,12 +74,16 @@ class Rig:
         self._journal.progress("evidence")
         self.is_leaving = True
         pressure = evidence.read_cpu_pressure()
-        stopping = asyncio.create_task(self.stop_processes())
-        try:
-            states = await firewalls.collect_evidence(self.network, self._logs)
-            evidence.write_json(self._directory / "firewalls.json", states)
-        finally:
-            health, counted = await stopping
+        # Both are let finish when one fails; cancelled, for want of time, neither is waited for.
+        states, stopped = await asyncio.gather(
+            firewalls.collect_evidence(self.network, self._logs), self.stop_processes(), return_exceptions=True
+        )
+        if isinstance(states, BaseException):
+            raise states
+        evidence.write_json(self._directory / "firewalls.json", states)
+        if isinstance(stopped, BaseException):
+            raise stopped
+        health, counted = stopped
         for fault in counted.faults if counted else ():
             self._journal.notice(fault)
         self._journal.close_phase(time.time_ns())
