@@ -5,6 +5,7 @@ The machine's files are its root, read-only. This very module is its init: it lo
 rows come out by the console. It needs no privilege and touches no network but its own.
 """
 
+import asyncio
 import ctypes
 import json
 import os
@@ -16,11 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from testbed.emulation import netem
 from testbed.emulation.calibration import Row
 
 LIMIT_S: Final = 120
 MODULES: Final = Path("/usr/lib/uml/modules")
-WANTED: Final = ("veth", "sch_netem", "sch_prio", "sch_ingress", "cls_u32", "act_mirred", "act_pedit", "act_csum")
+SCHEDULERS: Final = "sch_netem", "sch_htb", "sch_prio", "sch_ingress"
+WANTED: Final = ("veth", *SCHEDULERS, "cls_u32", "act_mirred", "act_pedit", "act_csum")
 MARK: Final = "calibration: "
 _SYS_FINIT_MODULE: Final = 313  # x86-64
 _POWER_OFF: Final = 0x4321FEDC
@@ -66,13 +69,15 @@ def be_init(python: str) -> None:
         for kind, where in (("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp"), ("tmpfs", "/run")):
             mount(kind, where)
         load_modules()
-        environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+        os.environ.update(PATH="/usr/sbin:/usr/bin:/sbin:/bin", PYTHONDONTWRITEBYTECODE="1")
+        if obstacle := asyncio.run(netem.obstacle()):  # `run` would take the wire on such a kernel
+            print(f"\n{MARK}{json.dumps({'fault': obstacle})}", flush=True)
+            return
         done = subprocess.run(
             [python, "-m", "testbed.emulation.calibration_process", "netem"],
             capture_output=True,
             text=True,
             check=False,
-            env=environment,
         )
         print(f"\n{MARK}{done.stdout or json.dumps({'fault': done.stderr})}", flush=True)
     finally:

@@ -72,6 +72,8 @@ class Trial:
     packet_bytes: int = 200
     "Size of a probe's IP packet."
     is_return: bool = False
+    marked_every: int = 1
+    "Of the probes each so manieth is marked EF, from the first on; the others have DSCP 0."
     phase: Literal[1, 2] = 2
     "Trials that measure time come first, apart from those that measure shares with many packets."
 
@@ -166,6 +168,21 @@ def judge_dscp(trial: Trial, arrivals: Sequence[Arrival]) -> Iterator[Row]:
     yield _row(trial.what, configured, seen.pop() if len(seen) == 1 else None, 0, "DSCP")
 
 
+def judge_classes(trial: Trial, arrivals: Sequence[Arrival]) -> Iterator[Row]:
+    """Compare when the last EF probe is through with when it would be if only EF probes had been sent."""
+    assert trial.shape.rate is not None
+    packet_ns = trial.packet_bytes * 8e9 / trial.shape.rate
+    marked = sorted((x for x in arrivals if x.tos == EXPEDITED_TOS), key=lambda x: x.sequence)
+    begin_ns = min((x.sent_ns for x in arrivals), default=0)
+    through_ns = float(begin_ns)
+    for probe in marked:
+        through_ns = max(through_ns, probe.sent_ns) + packet_ns
+    achieved = (max(x.received_ns for x in marked) - begin_ns) / _MS if marked else None
+    alone_ms, packet_ms = (through_ns - begin_ns) / _MS, packet_ns / _MS
+    # One that is being sent goes on, and what is promised to the others goes in between.
+    yield _row(trial.what, alone_ms, achieved, 0.03 * alone_ms + 4 * packet_ms, "ms")
+
+
 def _shape(**written: object) -> LinkShape:
     return LinkShape.model_validate(written)
 
@@ -179,6 +196,7 @@ def trials() -> tuple[Trial, ...]:
     """Return all trials. Jitter's probes are 5 times the jitter apart, so that keeping their order hardly matters."""
     bursts = _shape(burst_loss={"enter": "3%", "leave": "25%"})
     narrow = _shape(rate="1Mbit", queue_packets=40)
+    classes = _shape(rate="1Mbit", classes=[{"dscp": [EXPEDITED_TOS >> 2]}])
     return (
         Trial("delay, forward", _shape(delay="20ms"), judge_delay, probes=150, spacing_ns=20 * _MS, phase=1),
         Trial("delay, return", _shape(delay="5ms"), judge_delay, 150, 20 * _MS, is_return=True, phase=1),
@@ -191,6 +209,7 @@ def trials() -> tuple[Trial, ...]:
         Trial("duplicate", _shape(duplicate="10%"), judge_duplicate, probes=700, spacing_ns=2 * _MS),
         Trial("rate", _shape(rate="1Mbit"), judge_rate, probes=200, spacing_ns=0, packet_bytes=500),
         Trial("queue limit", narrow, judge_queue, probes=150, spacing_ns=0, packet_bytes=500),
+        Trial("EF goes first", classes, judge_classes, probes=200, spacing_ns=0, packet_bytes=500, marked_every=2),
         Trial("DSCP bleached", _shape(dscp="bleach"), judge_dscp, probes=20, spacing_ns=10 * _MS),
         Trial("DSCP preserved", _shape(delay="1ms"), judge_dscp, probes=20, spacing_ns=10 * _MS),
     )

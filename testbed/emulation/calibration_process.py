@@ -83,7 +83,6 @@ def _socket_at(netns_fd: int, address: str) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
     made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     made.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)  # a veth leaves checksums to hardware it has not
-    made.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, EXPEDITED_TOS)
     made.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
     made.bind((address, _PORT))
     made.setblocking(False)
@@ -159,8 +158,10 @@ async def send_probes(paths: Sequence[Path]) -> None:
         # Even when late, 0: whoever collects must get at the sockets before their buffers are full.
         await asyncio.sleep(max(0, start_ns + offset_ns - time.monotonic_ns()) / 1e9)
         path = paths[index]
+        tos = 0 if n % path.trial.marked_every else EXPEDITED_TOS
+        path.sender.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
         padding = bytes(path.trial.packet_bytes - _UDP_IP_BYTES - _probe.size)
-        path.sender.sendto(_probe.pack(n, time.time_ns()) + padding, path.target)
+        await asyncio.get_running_loop().sock_sendto(path.sender, _probe.pack(n, time.time_ns()) + padding, path.target)
 
 
 async def collect(paths: Sequence[Path], sending: asyncio.Task[None] | None = None) -> list[list[Arrival]]:

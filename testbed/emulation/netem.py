@@ -86,9 +86,10 @@ def _leaf_words(shape: LinkShape) -> tuple[str, ...]:
 def direction_commands(incoming: str, outgoing: str, shape: LinkShape) -> Iterator[str]:
     """Yield the lines that take what arrives on *incoming* to *outgoing*, in *shape*."""
     if netem_words(shape):
-        yield f"qdisc add dev {outgoing} root handle 1: prio bands 2 priomap{' 0' * 16}"
+        table = netem_classes.size_table(shape, _ETHERNET_BYTES)
+        yield f"qdisc add dev {outgoing} root handle 1:{table} prio bands 2 priomap{' 0' * 16}"
         if shape.classes:
-            yield from netem_classes.class_commands(outgoing, shape, parent="1:1", overhead_bytes=_ETHERNET_BYTES)
+            yield from netem_classes.class_commands(outgoing, shape, parent="1:1")
         for parent, part in _netems(shape):
             handle = f"{10 + _number(parent)}:"
             yield f"qdisc add dev {outgoing} parent {parent} handle {handle} netem {' '.join(_leaf_words(part))}"

@@ -33,12 +33,18 @@ def leaf_shape(shape: LinkShape, each: QueueClass | None) -> LinkShape:
     return shape.model_copy(update={"rate": None, "classes": (), "queue_packets": limit})
 
 
-def class_commands(outgoing: str, shape: LinkShape, *, parent: str, overhead_bytes: int) -> Iterator[str]:
+def size_table(shape: LinkShape, overhead_bytes: int) -> str:
+    """Return the words that have the root count packets without *overhead_bytes*, if HTB is below it.
+
+    HTB itself can only count more than a frame, and only a root may have a size table.
+    """
+    return f" stab overhead {-overhead_bytes} linklayer ethernet" if shape.classes else ""
+
+
+def class_commands(outgoing: str, shape: LinkShape, *, parent: str) -> Iterator[str]:
     """Yield the lines that make HTB and its classes below *parent*; the netems at `leaf` come after."""
     rate = f"{shape.rate}bit"
-    # Of all qdiscs only those with a size table count a packet less than its frame.
-    table = f"stab overhead {-overhead_bytes} linklayer ethernet"
-    yield f"qdisc add dev {outgoing} parent {parent} handle {HTB} {table} htb default {REST + 1}"
+    yield f"qdisc add dev {outgoing} parent {parent} handle {HTB} htb default {REST + 1}"
     yield f"class add dev {outgoing} parent {HTB} classid {_LINK} htb rate {rate} ceil {rate}"
     for index, each in leaves(shape):
         most = f"{each.rate}bit" if each is not None and each.rate else rate

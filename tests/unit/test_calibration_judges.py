@@ -95,3 +95,15 @@ def test_dscp_is_judged_by_what_arrives(what: str, tos: int, ok: bool) -> None:
 @pytest.mark.parametrize("what", sorted(PLANNED))
 def test_a_link_that_carries_nothing_fails_every_trial(what: str) -> None:
     assert not any(x.ok for x in rows(PLANNED[what], []) if "overtakings" not in x.what)
+
+
+@pytest.mark.parametrize(("order", "ok"), [("first", True), ("by turns", False), ("last", False)])
+def test_marked_probes_are_to_be_through_as_if_they_were_alone(order: str, ok: bool) -> None:
+    trial = PLANNED["EF goes first"]
+    place = {
+        "first": lambda n: n // 2 + n % 2 * 100,
+        "by turns": lambda n: n,
+        "last": lambda n: n // 2 + (1 - n % 2) * 100,
+    }
+    through = [Arrival(n, 0, (place[order](n) + 1) * 4 * MS, 0 if n % 2 else 184) for n in range(trial.probes)]
+    assert [row.ok for row in trial.judge(trial, through)] == [ok]

@@ -81,8 +81,10 @@ VOICE, VIDEO = {"dscp": [46], "queue_packets": 20, "rate": "3Mbit"}, {"dscp": [3
 def test_classes_become_htbs_in_strict_priority_with_a_netem_each() -> None:
     lines = [*netem.direction_commands("w0a", "w0b", shape(**QOS, classes=[VOICE, VIDEO]))]
     htb = "class add dev w0b parent 20:99 classid 20:{} htb rate 8kbit ceil {} prio {} quantum 1514"
-    assert lines[1:-2] == [
-        "qdisc add dev w0b parent 1:1 handle 20: stab overhead -14 linklayer ethernet htb default 8",
+    priomap = " ".join(["priomap", *"0" * 16])
+    assert lines[:-2] == [
+        f"qdisc add dev w0b root handle 1: stab overhead -14 linklayer ethernet prio bands 2 {priomap}",
+        "qdisc add dev w0b parent 1:1 handle 20: htb default 8",
         "class add dev w0b parent 20: classid 20:99 htb rate 10000000bit ceil 10000000bit",
         htb.format(1, "3000000bit", 0),
         "filter add dev w0b parent 20: protocol ip prio 1 u32 match ip dsfield 0xb8 0xfc flowid 20:1",
