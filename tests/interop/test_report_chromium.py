@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from html import unescape
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,18 @@ def browse(tmp_path: Path, *arguments: str) -> str:
 
 
 def ask(
-    tmp_path: Path, report: Path, script: str, *, width: int = 1280, fragment: str = "", patient: bool = True
+    tmp_path: Path,
+    report: Path,
+    script: str,
+    *options: str,
+    width: int = 1280,
+    fragment: str = "",
+    patient: bool = True,
+    library: str = "",
 ) -> Any:
     """Run *script*, which returns a value, in the page once it is loaded, and return that value.
+
+    *options* are the browser's; *library* is a script that *script* needs.
 
     A *patient* browser draws all that is open first and waits for timers, on a clock of its own; one that is not has
     the real clock.
@@ -65,6 +75,7 @@ def ask(
     probe = report.with_name("probe.html")
     # Parts are drawn when a frame shows them near the window; without a window there is no frame, so they are told to.
     tail = (
+        f"<script>{library}</script>"
         "<script>const troubles = []; addEventListener('error', (event) => troubles.push(event.message));"
         " addEventListener('unhandledrejection', (event) => troubles.push(String(event.reason)));"
         " const until = async (fact) => { while (!fact()) await new Promise((done) => setTimeout(done, 20)); };"
@@ -80,7 +91,7 @@ def ask(
     clock = ["--virtual-time-budget=8000"] if patient else []
     probe.write_text(report.read_text(encoding="utf-8").replace("</body>", tail), encoding="utf-8")
     size = f"--window-size={width},900"
-    dom = browse(tmp_path, size, *clock, "--dump-dom", f"{probe.as_uri()}{fragment}")
+    dom = browse(tmp_path, size, *options, *clock, "--dump-dom", f"{probe.as_uri()}{fragment}")
     found = re.search(r'<pre id="answer">(.*?)</pre>', dom, re.DOTALL)
     assert found, "the page's scripts did not run"
     return json.loads(unescape(found[1]))
@@ -103,6 +114,34 @@ def test_a_telephone_scrolls_tables_and_pictures_but_never_the_page(
     assert width <= 500  # Chromium may refuse to make a window narrower than that
     assert wide == []
     assert scrolled <= width
+
+
+@pytest.mark.parametrize(
+    ("which", "scheme"), [("report", "light"), ("story", "light"), ("story", "dark"), ("damaged", "light")]
+)
+def test_an_audit_finds_no_obstacle_to_keyboard_or_screen_reader(
+    tmp_path: Path, which: str, scheme: str, request: pytest.FixtureRequest
+) -> None:
+    """By axe-core: names, roles, order of headings, contrast, WCAG 2.1 A and AA and its best practices."""
+    page: Path = request.getfixturevalue("report" if which == "damaged" else which)
+    if which == "damaged":
+        page.write_text(re.sub(r"(?s)<h1.*?</h1>", "<img src=x><button></button>", page.read_text(encoding="utf-8")))
+    axe = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
+    script = """
+      for (const one of document.querySelectorAll('details')) one.open = true;
+      const found = await axe.run();
+      const dark = matchMedia('(prefers-color-scheme: dark)').matches;
+      return [dark, found.passes.length, found.violations.flatMap(({id, nodes}) => nodes.map(
+        one => `${id}: ${one.html.slice(0, 120)} ${one.any.map(why => why.message).join(' ').slice(0, 200)}`))];
+    """
+    prefers = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
+    is_dark, passed, violations = ask(tmp_path, page, script, prefers, library=axe)
+    assert is_dark is (scheme == "dark")
+    assert passed > 20
+    if which == "damaged":
+        assert {one.partition(":")[0] for one in violations} >= {"image-alt", "button-name"}
+    else:
+        assert violations == []
 
 
 def test_a_filter_leaves_only_its_verdict(tmp_path: Path, report: Path) -> None:
