@@ -9,21 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from testbed.errors import TestbedError
 from testbed.plan.model import Plan
+from testbed.report.file_part import FilePart
+from testbed.report.quality_file import QualityFile
 from testbed.scenario import Scenario, Verdict
 from testbed.topology import Segment
 
 Document = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class FilePart(BaseModel):
-    """Base of what is read from files: other writers may add keys, so unknown ones are kept."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
 
 
 class LinkSeen(FilePart):
@@ -175,7 +171,7 @@ class RunFile(FilePart):
     started: str | None = None
     ended: str | None = None
     command: str | list[str] | None = None
-    environment: Document = {}
+    environment: Document = Field(default_factory=dict)
     scenarios: tuple[ScenarioEntry, ...]
 
 
@@ -268,7 +264,7 @@ def _read_scenario(run_directory: Path, entry: ScenarioEntry) -> ScenarioRecord:
         },
         changes=tuple(_as_change(change) for change in manifest.get("changes") or ()),
         emulation=manifest.get("emulation"),
-        quality=_read_json(directory / "quality.json") if "quality.json" in files else None,
+        quality=_read_quality(directory / "quality.json") if "quality.json" in files else None,
         timeline=_read_json(directory / "timeline.json") if "timeline.json" in files else None,
         files=files,
     )
@@ -299,6 +295,13 @@ def _read_json(path: Path) -> Document:
 
 def _read_model(path: Path, model: type[Model]) -> Model:
     return _validated(path, "", _read_json(path), model)
+
+
+def _read_quality(path: Path) -> Document:
+    """Return the figures as the document that tables and charts are made of, once it is known to be sound."""
+    document = _read_json(path)
+    _validated(path, "", document, QualityFile)
+    return document
 
 
 def _validated(path: Path, key: str, document: object, model: type[Model]) -> Model:

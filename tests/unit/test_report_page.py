@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_samples import ALL, BROKEN, NOT_ANNOUNCED, P2P_EXTERNAL, P2P_INTERNAL, UNCAPTURED, Sample, write_run
@@ -190,9 +191,21 @@ def test_a_broken_line_before_the_last_is_an_error(tmp_path: Path) -> None:
 def test_achieved_shapes_stand_beside_configured_ones(tmp_path: Path) -> None:
     directory = write_run(tmp_path / "run", [P2P_INTERNAL])
     assert "<td>delay 9ms, jitter 1ms (normal), DSCP set to 0</td><td>not measured</td>" in _one_line(directory)
-    quality = {"links": {"ce-inet-transit1": {"forward": {"delay_p50_ms": 9.2}}}}
+    constants = dict.fromkeys(("r_default", "equipment_impairment", "loss_robustness", "burst_ratio"), 1.0)
+    link = {"packets": 5, "lost": 0, "delay_mean_ns": 9_200_000, "delay_std_ns": 1_000}
+    quality: dict[str, Any] = {
+        **{name: [] for name in ("streams", "timings", "targets", "assessment")},
+        "format": 1,
+        "scenario": "online/p2p-internal",
+        "trusted": {"timing": True, "complete": True, "reasons": []},
+        "links": {"ce-inet-transit1": {"forward": link}},
+        "rtt_told_by_agents": None,
+        "e_model": {**constants, "dejitter_buffer_ms": 40.0},
+        "outcomes": {},
+    }
     (directory / P2P_INTERNAL.directory / "quality.json").write_text(json.dumps(quality))
-    assert "<td>delay 9ms, jitter 1ms (normal), DSCP set to 0</td><td>delay p50 ms: 9.2</td>" in _one_line(directory)
+    achieved = "packets: 5; lost: 0; delay mean: 9.2 ms; delay std: 1 µs"
+    assert f"<td>delay 9ms, jitter 1ms (normal), DSCP set to 0</td><td>{achieved}</td>" in _one_line(directory)
 
 
 def _one_line(directory: Path) -> str:
