@@ -18,7 +18,7 @@ from testbed.sweep.model import Cell
 from testbed.sweep.parcel import Parcel, code_digest, play_away, unpack
 
 try:
-    from distributed import Client, Future, Security, wait
+    from distributed import Client, Future, Security, get_worker, wait
     from distributed.comm import connect
 except ModuleNotFoundError as error:
     raise MissingTool(
@@ -99,7 +99,7 @@ def _run_all(client: Client, waiting: list[Job], folder: Path, address: str) -> 
         threads = sum(client.nthreads().values())
         while waiting and len(running) < _AHEAD * max(1, threads):
             job = waiting.pop()
-            running[client.submit(play_away, job, here, pure=False)] = job
+            running[client.submit(_play, job, here, pure=False)] = job
         try:
             done: set[Future] = wait(list(running), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done
         except TimeoutError:
@@ -110,6 +110,11 @@ def _run_all(client: Client, waiting: list[Job], folder: Path, address: str) -> 
         for future in done:
             job = running.pop(future)
             yield job.cell, _take(future, job.cell, folder)
+
+
+def _play(job: Job, wanted: str) -> Parcel:
+    """Run a cell on the worker that this is: in its own folder, which Dask tidies up after one that was killed."""
+    return play_away(job, wanted, Path(get_worker().local_directory))
 
 
 def _take(future: Future, cell: Cell, folder: Path) -> str:

@@ -34,14 +34,16 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def play_away(job: Job, wanted: str) -> Parcel:
+def play_away(job: Job, wanted: str, scratch: Path) -> Parcel:
     """Run a cell, on a worker, and return its run; *wanted* is the caller's `code_digest`.
+
+    Until they are packed its files lie in a folder of their own in *scratch*.
 
     What is wrong with this machine is an ERROR of the cell: another one may do better.
     """
     if code_digest() != wanted:
         return _broken("this worker has another version of the testbed; install the same one on all machines")
-    with tempfile.TemporaryDirectory(prefix="testbed-cell-") as place:
+    with tempfile.TemporaryDirectory(prefix="testbed-cell-", dir=scratch) as place:
         try:
             played = play(job, Path(place))
         except (TestbedError, OSError) as error:

@@ -37,7 +37,7 @@ def test_a_parcel_is_unpacked_where_it_belongs(tmp_path: Path, monkeypatch: pyte
         return Played("PASS", "all well", place, "a-b")
 
     monkeypatch.setattr("testbed.sweep.parcel.play", play)
-    parcel = play_away(job(tmp_path), code_digest())
+    parcel = play_away(job(tmp_path), code_digest(), tmp_path)
     assert len(parcel.files["a-b/capture.pcapng"]) < 999
     played = unpack(parcel, tmp_path / "here")
     assert (played.verdict, played.reason, played.scenario) == ("PASS", "all well", "a-b")
@@ -52,7 +52,7 @@ def test_a_file_that_would_lie_elsewhere_is_refused(tmp_path: Path, name: str) -
 
 
 def test_a_worker_with_other_code_runs_nothing(tmp_path: Path) -> None:
-    parcel = play_away(job(tmp_path), "another digest")
+    parcel = play_away(job(tmp_path), "another digest", tmp_path)
     assert parcel.played.verdict == "ERROR" and "another version" in parcel.played.reason and not parcel.files
 
 
@@ -61,7 +61,7 @@ def test_what_is_wrong_with_a_worker_is_its_cells_error(tmp_path: Path, monkeypa
         raise MissingTool("bird is not installed", "apt-get install bird2")
 
     monkeypatch.setattr("testbed.sweep.parcel.play", play)
-    parcel = play_away(job(tmp_path), code_digest())
+    parcel = play_away(job(tmp_path), code_digest(), tmp_path)
     assert parcel.played.reason == "bird is not installed; mend: apt-get install bird2"
 
 
