@@ -11,17 +11,15 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from testbed.emulation import precedence
+from testbed.emulation import precedence, tools
 
-_WORLD: Final = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child",
-                 "--mount-proc")  # fmt: skip
 _PREFER: Final = "urgent "
 _PREFER_LIMIT_S: Final = 0.5
 
 
 def run_inside(module: str, *arguments: str, on_line: Callable[[str], object] = print) -> int:
     """Run `python -m module inside ARGUMENTS` in fresh namespaces; return its exit status. *on_line* gets its lines."""
-    command = [*_WORLD, sys.executable, "-m", module, "inside", *arguments]
+    command = tools.sealed(sys.executable, "-m", module, "inside", *arguments)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as world:
         assert world.stdout is not None
         for line in world.stdout:

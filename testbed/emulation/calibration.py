@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
-from testbed.errors import MissingTool, RigError
+from testbed.emulation import tools
+from testbed.errors import RigError
 from testbed.topology import LinkShape
 
 _MS: Final = 1_000_000
@@ -217,27 +218,11 @@ def trials() -> tuple[Trial, ...]:
 
 def calibrate(backend: Literal["netem", "wire"], *, timeout_s: float = 60) -> list[Row]:
     """Run all trials in a fresh world (some 8 s) and return the rows; raise RigError or MissingTool if it cannot be."""
-    command = [
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "--net",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        sys.executable,
-        "-m",
-        "testbed.emulation.calibration_process",
-        backend,
-    ]
+    command = tools.sealed(sys.executable, "-m", "testbed.emulation.calibration_process", backend)
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL
         )
-    except FileNotFoundError as error:
-        raise MissingTool("unshare is missing", "apt-get install util-linux") from error
     except subprocess.TimeoutExpired as error:
         raise RigError(f"the calibration of {backend} took over {timeout_s} s") from error
     if done.returncode:

@@ -42,6 +42,15 @@ def find_tool(name: str) -> str:
     raise MissingTool(f"program {name} is missing", f"apt-get install {_PACKAGES.get(name, name)}")
 
 
+def sealed(*command: str, more: Iterable[str] = ()) -> list[str]:
+    """Return the command that runs *command* as root of new user, network, mount and PID namespaces.
+
+    They end with it, and it with whoever runs it. *more* are further words of unshare. Raises MissingTool.
+    """
+    words = "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"
+    return [find_tool("unshare"), *words, *more, "--", *command]
+
+
 def check_tools(names: Iterable[str]) -> None:
     """Raise MissingTool for the first of *names* that this machine lacks."""
     for name in names:

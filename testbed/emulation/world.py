@@ -35,9 +35,8 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 def stage_command(*arguments: str) -> list[str]:
     """Return the command that starts a world."""
-    unshare = [tools.find_tool("unshare"), "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child",
-               "--mount", "--mount-proc", "--ipc", "--uts"]  # fmt: skip
-    return [*unshare, "--", sys.executable, "-P", "-m", "testbed.emulation.stage", *arguments]
+    stage = sys.executable, "-P", "-m", "testbed.emulation.stage", *arguments
+    return tools.sealed(*stage, more=("--ipc", "--uts"))
 
 
 def world_environment() -> dict[str, str]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from testbed.emulation.tools import sealed
+
 pytestmark = pytest.mark.emulation
 
 ROOT = Path(__file__).parents[2]
@@ -30,15 +32,7 @@ Said = dict[str, list[dict[str, Any]]]
 def play(tmp_path: Path, **spec: Any) -> Said:
     """Carry out *spec* in a sealed world; return what each agent said."""
     played = subprocess.run(
-        [
-            "unshare",
-            "-Urnpf",
-            "--mount-proc",
-            "--kill-child",
-            sys.executable,
-            "tests/emulation/agent_world.py",
-            tmp_path,
-        ],
+        sealed(sys.executable, "tests/emulation/agent_world.py", str(tmp_path)),
         input=json.dumps({"relay_secret": SECRET.replace(" ", "-"), "calls": [], "ends": [], **spec}),
         capture_output=True,
         text=True,

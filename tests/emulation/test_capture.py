@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from scapy.utils import RawPcapNgReader
 
+from testbed.emulation.tools import sealed
+
 pytestmark = pytest.mark.emulation
 ROOT = Path(__file__).parents[2]
 
@@ -16,22 +18,7 @@ ROOT = Path(__file__).parents[2]
 def in_world(trial: str, directory: Path) -> dict[str, Any]:
     """Run one trial of capture_world in fresh namespaces."""
     done = subprocess.run(
-        [
-            "unshare",
-            "--user",
-            "--map-root-user",
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            sys.executable,
-            "-m",
-            "tests.emulation.capture_world",
-            trial,
-            str(directory),
-        ],
+        sealed(sys.executable, "-m", "tests.emulation.capture_world", trial, str(directory)),
         capture_output=True,
         text=True,
         timeout=60,

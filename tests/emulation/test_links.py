@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from testbed.emulation import links, wire_core
+from testbed.emulation.tools import sealed
 from testbed.errors import MissingTool
 
 pytestmark = pytest.mark.emulation
@@ -29,21 +30,7 @@ def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def in_world(trial: str) -> dict[str, Any]:
     """Run one trial of links_world in fresh namespaces."""
     done = subprocess.run(
-        [
-            "unshare",
-            "--user",
-            "--map-root-user",
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            sys.executable,
-            "-m",
-            "tests.emulation.links_world",
-            trial,
-        ],
+        sealed(sys.executable, "-m", "tests.emulation.links_world", trial),
         capture_output=True,
         text=True,
         timeout=60,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.emulation.tools import sealed
 from testbed.emulation.world import world_environment
 
 from .comparison import disagreements
@@ -25,12 +26,10 @@ A_WORLD = 25
 
 def run_world(directory: Path, first: int, count: int) -> None:
     """Play mutations *first* to *first* + *count* - 1 in a fresh world, into *directory*."""
-    unshare = ["unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount",
-               "--mount-proc", "--ipc", "--uts"]  # fmt: skip
     program = [sys.executable, "-P", "-m", "tests.emulation.mutation_world", str(directory), str(first), str(count)]
     done = subprocess.run(
-        [*unshare, "--", *program], capture_output=True, text=True, timeout=120 + 10 * count, check=False, cwd=ROOT,
-        env=world_environment(), stdin=subprocess.DEVNULL,
+        sealed(*program, more=("--ipc", "--uts")), capture_output=True, text=True, timeout=120 + 10 * count,
+        check=False, cwd=ROOT, env=world_environment(), stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

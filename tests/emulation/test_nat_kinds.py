@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from testbed import catalogue
+from testbed.emulation.tools import sealed
 from testbed.plan.firewall import iptables_text
 from testbed.spec.reader import read_spec, read_topology
 
@@ -40,7 +41,7 @@ def probe(asked: tuple[str, str]) -> str:
     """Return what a STUN client behind the NAT finds when it asks for mapping (-m) or filtering (-f)."""
     name, question = asked
     played = subprocess.run(
-        ["unshare", "-Urnpf", "--mount-proc", "--kill-child", sys.executable, "tests/emulation/nat_world.py"],
+        sealed(sys.executable, "tests/emulation/nat_world.py"),
         input=json.dumps({"rules": rules(name), "inside": "grace", "outside": "transit2", "question": question}),
         capture_output=True,
         text=True,
