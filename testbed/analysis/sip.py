@@ -46,10 +46,10 @@ def sip_messages(run: Run, mine: Bools, sent: Bools) -> list[SipMessage]:
     """Return the messages that begin in a packet among the rows *mine*, in the order of time."""
     rows = np.flatnonzero(mine & (run.packets.kind == Kind.SIP))
     rows = rows[np.argsort(run.packets.time_ns[rows], kind="stable")]
-    return [message for row in rows.tolist() for message in _messages(run, row, bool(sent[row]))]
+    return [message for row in rows.tolist() for message in messages_in(run, row, sent=bool(sent[row]))]
 
 
-def _messages(run: Run, row: int, sent: bool) -> Iterator[SipMessage]:
+def messages_in(run: Run, row: int, *, sent: bool) -> Iterator[SipMessage]:
     """Yield the messages that begin in a packet; over TCP there may be several."""
     payload = run.packets.payload(row)
     starts = list(_START.finditer(payload))

@@ -196,6 +196,25 @@ def test_p4_is_broken_by_signaling_to_another_pools_server(tmp_path: Path) -> No
     assert "alice, homed in onprem: signaling alice -> fe" in found.reason
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "outcome"),
+    [("REGISTER", 301, "holds"), ("REGISTER", 200, "broken"), ("INVITE", 302, "broken"), ("REGISTER", 401, "broken")],
+)
+def test_p4_allows_being_redirected_home_and_nothing_else(
+    method: str, status: int, outcome: str, tmp_path: Path
+) -> None:
+    wire = wire_with(onprem_front_end=("bob",))
+    head = f"Call-ID: 1@alice\r\nCSeq: 1 {method}\r\n\r\n"
+    asked, answered = f"{method} sip:contoso.example SIP/2.0\r\n{head}", f"SIP/2.0 {status} Answer\r\n{head}"
+    wire.carry(("alice", "core", "bob"), (ALICE, 50010), (BOB, 5060), asked.encode(), tcp=Tcp(1, 1))
+    wire.carry(("bob", "core", "alice"), (BOB, 5060), (ALICE, 50010), answered.encode(), tcp=Tcp(1, 1))
+    signaling_by_er(wire)
+    found = find(wire, tmp_path, homes={"alice": "online"})["P4"]
+    assert found.outcome == outcome, found
+    if outcome == "holds":
+        assert any("bob only redirected alice to its home (frame 3)" in sentence for sentence in found.evidence)
+
+
 def test_p4_is_left_open_behind_a_server_of_no_pool(tmp_path: Path) -> None:
     wire = Wire()
     register = b"REGISTER sip:contoso.example SIP/2.0\r\n\r\n"

@@ -1,13 +1,19 @@
 """Principles on calls between two parties (P3) and on signaling (P4)."""
 
 from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
 
 from testbed.analysis.packets import Kind
 from testbed.analysis.paths import Walk
+from testbed.analysis.sip import messages_in
 from testbed.scenario import Party
 from testbed.verdict.conversations import Conversation
 from testbed.verdict.principles.finding import Finding, conclude, counted, not_applicable
 from testbed.verdict.principles.world import World, between
+
+_CHALLENGES: Final = (401, 407)
 
 
 def judge_direct_media(world: World) -> Finding:
@@ -82,7 +88,10 @@ def _why_not(world: World, checks: list[Walk], a: str, b: str) -> str:
 
 
 def judge_home_server(world: World) -> Finding:
-    """P4: a user's SIP goes to and comes from the Front End of its home; from outside that network an Edge will do."""
+    """P4: a user's SIP goes to and comes from the Front End of its home; from outside that network an Edge will do.
+
+    A server of another pool may be asked where the home is: one that only redirects REGISTER takes no signaling.
+    """
     broken, unknown, held = list[str](), list[str](), list[str]()
     users = {
         name: party
@@ -102,11 +111,29 @@ def judge_home_server(world: World) -> Finding:
             what = f"{name}, homed in {party.home}: {hop.words()}"
             if peer in servers:
                 held.append(what)
+            elif (frame := _redirection(world, party.node, peer)) is not None:
+                held.append(f"{what}; {peer} only redirected {name} to its home (frame {frame})")
             elif world.pool_of(peer) is None and peer not in nodes:
                 unknown.append(f"{what}; {peer} is no pool's server, and what it passes on is not followed")
             else:
                 broken.append(what)
     return conclude(broken=broken, unknown=unknown, held=held)
+
+
+def _redirection(world: World, node: str, peer: str) -> int | None:
+    """Return the frame in which *peer* redirected *node* (3xx, RFC 3261 section 21.3), if it did nothing else."""
+    run = world.run
+    numbers = [
+        walk.number
+        for walk in run.walks.walks
+        if walk.kind == Kind.SIP and {walk.nodes[0], walk.nodes[-1]} == {node, peer}
+    ]
+    first_rows = run.walks.rows[run.walks.starts[np.isin(run.walks.walk, numbers)]]
+    messages = [message for row in first_rows.tolist() for message in messages_in(run, row, sent=False)]
+    final = [message for message in messages if (message.status or 0) >= 200 and message.status not in _CHALLENGES]
+    if {message.method for message in messages} != {"REGISTER"} or not final:
+        return None
+    return min(message.frame for message in final) if all((m.status or 0) // 100 == 3 for m in final) else None
 
 
 def _home_servers(world: World, party: Party) -> frozenset[str]:
