@@ -163,6 +163,17 @@ def test_what_is_dropped_after_the_rules_were_read_is_named_and_not_held_against
     assert check["observed"]["fw-inet"]["logged_after_counting"] == {"invalid": 2}
 
 
+@pytest.mark.parametrize(("before_ns", "verdict"), [(-1_000_000, "PASS"), (20_000_000, "PASS"), (90_000_000, "FAIL")])
+def test_what_was_under_way_when_the_capture_ended_did_not_vanish(before_ns: int, verdict: str, tmp_path: Path) -> None:
+    wire = unanswered(Wire())
+    wire.carry(BACK, SERVER, POOL, b"", tcp=Tcp(990, 101, 0x10, 9))
+    read_ns = wire.now_ns + before_ns
+    told = judged(wire, tmp_path, dying(), evidence(counted_ns=[read_ns, read_ns + 1]))
+    check = next(check for check in told["checks"] if check["check"] == "accounting")
+    assert check["verdict"] == verdict, check
+    assert check["observed"]["fw-inet"]["vanished"] == 4
+
+
 @pytest.mark.parametrize(
     ("later_ns", "payload", "verdict"), [(0, b"", "PASS"), (10**9, b"", "FAIL"), (0, b"x", "FAIL")]
 )
