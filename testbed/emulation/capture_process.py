@@ -29,16 +29,35 @@ _COUNT_SECONDS: Final = 60.0
 _THREADS: Final = 8
 
 
+class End:
+    """The moment up to which every source is read, set by the first thread that sees standard input end.
+
+    So the files hold each packet on all links that it had passed by then, and none on a later one only.
+    """
+
+    def __init__(self) -> None:
+        self._deciding = threading.Lock()
+        self._at_ns: int | None = None
+
+    def reached(self) -> int:
+        """Return it, in ns since 1970."""
+        with self._deciding:
+            if self._at_ns is None:
+                self._at_ns = time.time_ns()
+            return self._at_ns
+
+
 class Reader(threading.Thread):
     """Some of the sources, read until standard input ends."""
 
-    def __init__(self, sources: Sequence[Source], writing: threading.Lock) -> None:
+    def __init__(self, sources: Sequence[Source], writing: threading.Lock, end: End) -> None:
         super().__init__(daemon=True)
         self.fault: Exception | None = None
         self.is_open = threading.Event()
         "Set when all sockets are open, or one could not be."
         self._sources = sources
         self._writing = writing
+        self._end = end
 
     def run(self) -> None:
         """Open, read, close."""
@@ -47,9 +66,10 @@ class Reader(threading.Thread):
             by_fd = {source.open(): source for source in self._sources}
             self.is_open.set()
             self._read(by_fd)
+            until_ns = self._end.reached()
             for source in self._sources:
                 with self._writing:
-                    source.drain(_ALL)
+                    source.drain(_ALL, until_ns)
                 source.count_drops()
             for source in self._sources:
                 source.close()
@@ -101,7 +121,8 @@ class Capture:
                 raise RigError(writer.fault)
         sources: list[Source] = [*self.links, *self.logs]
         self._writing = threading.Lock()
-        self._readers = [Reader(sources[n::_THREADS], self._writing) for n in range(_THREADS)]
+        end = End()
+        self._readers = [Reader(sources[n::_THREADS], self._writing, end) for n in range(_THREADS)]
         for reader in self._readers:
             reader.start()
         for reader in self._readers:

@@ -30,6 +30,7 @@ _SO_TIMESTAMPNS: Final = 35
 _BUFFER_BYTES: Final = 8 << 20
 _FRAME_BYTES: Final = 1 << 16
 _ANCILLARY_BYTES: Final = 256
+FOREVER_NS: Final = 1 << 62
 _timespec: Final = struct.Struct("@ll")
 
 
@@ -91,8 +92,8 @@ class LinkSource:
             self.listening = LinkListenSocket(name)
         return self.listening.ins.fileno()
 
-    def drain(self, limit: int) -> int:
-        """Write what waits in the socket, at most *limit* frames; return how many there were."""
+    def drain(self, limit: int, until_ns: int = FOREVER_NS) -> int:
+        """Write what waits in the socket, at most *limit* frames, but none from after *until_ns*; return how many."""
         receive, add = self.listening.ins.recvmsg, self.writer.add_packet
         # In the switchboard, the other end of A's cable, what the interface sends goes to A.
         is_far_end = self.point["is_switchboard"]
@@ -108,7 +109,8 @@ class LinkSource:
                     raise
                 continue
             direction = outgoing if address[2] == _PACKET_OUTGOING else incoming
-            add(self.interface, _time_of(ancillary), frame, direction=direction)
+            if (time_ns := _time_of(ancillary)) <= until_ns:
+                add(self.interface, time_ns, frame, direction=direction)
         return limit
 
     def count_drops(self) -> None:
@@ -153,15 +155,16 @@ class DropSource:
             self.names = _interface_names(self.point["netns"])
         return self.log.fileno()
 
-    def drain(self, limit: int) -> int:
-        """Write what waits in the socket, about *limit* packets; return how many there were."""
+    def drain(self, limit: int, until_ns: int = FOREVER_NS) -> int:
+        """Write what waits in the socket, about *limit* packets, but none from after *until_ns*; return how many."""
         done = 0
         while done < limit and (packets := self.log.read()):
             for packet in packets:
                 if not {packet.in_index, packet.out_index} - {0} <= self.names.keys():
                     self.names = _interface_names(self.point["netns"])
                 time_ns = time.time_ns() if packet.time_ns is None else packet.time_ns
-                self.writer.add_packet(self.interface, time_ns, packet.packet, comment=packet.comment(self.names))
+                if time_ns <= until_ns:
+                    self.writer.add_packet(self.interface, time_ns, packet.packet, comment=packet.comment(self.names))
             done += len(packets)
         return done
 

@@ -43,6 +43,7 @@ class Rig:
         self._logs: list[firewalls.ConnectionLog] = []
         self._birds: list[routing.Bird] = []
         self._versions: asyncio.Task[dict[str, str]] | None = None
+        self._pressure: dict[str, float] | None = None
         self._facts = 0
         self._changes: list[dict[str, Any]] = []
         self._started_ns = time.time_ns()
@@ -70,20 +71,40 @@ class Rig:
         await self.converge()
 
     async def leave(self, loop_lags: Mapping[str, Any]) -> None:
-        """Collect evidence: what firewalls, links and captures hold, side by side; at last emulation.json."""
-        self._journal.progress("evidence")
-        self.is_leaving = True
-        pressure = evidence.read_cpu_pressure()
+        """Collect evidence: what firewalls hold, then what links and captures do; at last emulation.json.
+
+        In this order: what a rule counted is in the captures then, and last words on slow links get to their end.
+        """
+        self._begin_to_leave()
+        await self._save_firewalls()
+        await self._save_emulation(loop_lags, *await self.stop_processes())
+
+    async def abandon(self, loop_lags: Mapping[str, Any]) -> None:
+        """Collect evidence of a world that broke, all at once: there is little time, and nothing is judged by it."""
+        self._begin_to_leave()
         # Both are let finish when one fails; cancelled, for want of time, neither is waited for.
-        states, stopped = await asyncio.gather(
-            firewalls.collect_evidence(self.network, self._logs), self.stop_processes(), return_exceptions=True
-        )
-        if isinstance(states, BaseException):
-            raise states
-        evidence.write_json(self._directory / "firewalls.json", states)
+        saved, stopped = await asyncio.gather(self._save_firewalls(), self.stop_processes(), return_exceptions=True)
         if isinstance(stopped, BaseException):
             raise stopped
-        health, counted = stopped
+        await self._save_emulation(loop_lags, *stopped)
+        if isinstance(saved, BaseException):
+            raise saved
+
+    def _begin_to_leave(self) -> None:
+        self._journal.progress("evidence")
+        self.is_leaving = True
+        self._pressure = evidence.read_cpu_pressure()
+
+    async def _save_firewalls(self) -> None:
+        states = await firewalls.collect_evidence(self.network, self._logs)
+        evidence.write_json(self._directory / "firewalls.json", states)
+
+    async def _save_emulation(
+        self,
+        loop_lags: Mapping[str, Any],
+        health: links.LinkHealth | None,
+        counted: capture.CaptureCounters | None,
+    ) -> None:
         for fault in counted.faults if counted else ():
             self._journal.notice(fault)
         self._journal.close_phase(time.time_ns())
@@ -100,7 +121,7 @@ class Rig:
             "capture": counted.capture if counted else {},
             "dropped_log": counted.dropped_log if counted else {},
             "links": health.links if health else {},
-            "health": {"wire": health.wire if health else None, "agents": loop_lags, "cpu_pressure": pressure},
+            "health": {"wire": health.wire if health else None, "agents": loop_lags, "cpu_pressure": self._pressure},
         })  # fmt: skip
 
     async def stop_processes(self) -> tuple[links.LinkHealth | None, capture.CaptureCounters | None]:

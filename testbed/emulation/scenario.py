@@ -49,7 +49,7 @@ class Play:
             return 0
         try:
             async with asyncio.timeout(_SALVAGE_LIMIT_S):
-                await self.rig.leave(self._loop_lags())
+                await self.rig.abandon(self._loop_lags())
         except (TestbedError, OSError, TimeoutError) as second:
             self.journal.notice(f"evidence is incomplete: {str(second) or 'no time was left'}")
         self.journal.error(error)

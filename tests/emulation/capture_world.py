@@ -4,11 +4,13 @@ client -- fw -- server, where the firewall drops UDP to port 9 by the rule "no-d
 """
 
 import asyncio
+import itertools
 import json
 import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,32 @@ async def both_ways(directory: Path) -> dict[str, Any]:
     ask(nodes, 10)
     discard(nodes, 3)
     return counted(await handle.stop())
+
+
+async def stopped_amid(directory: Path) -> dict[str, Any]:
+    """Stop while numbered packets go on being sent, and some still wait to be read, as on a busy machine."""
+    nodes = await build()
+    ask(nodes, 1)  # ARP is done
+    handle = await start(nodes, directory)
+    over = threading.Event()
+
+    def send() -> None:
+        with udp(nodes["client"], "198.18.1.1", 5000) as client, udp(nodes["server"], SERVER, ANSWERED) as server:
+            for number in itertools.count():
+                client.sendto(number.to_bytes(8, "big"), (SERVER, ANSWERED))
+                server.recv(2048)
+                if over.wait(0.0001):  # no faster than packets can be written
+                    return
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    os.kill(handle.pid, signal.SIGSTOP)
+    await asyncio.sleep(0.2)
+    os.kill(handle.pid, signal.SIGCONT)
+    result = counted(await handle.stop())
+    over.set()
+    sender.join()
+    return result
 
 
 async def overrun(directory: Path) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scapy.utils import RawPcapNgReader
 
+from testbed.analysis.packets import decode
 from testbed.emulation.tools import sealed
 
 pytestmark = pytest.mark.emulation
@@ -73,6 +75,18 @@ def test_a_packet_is_seen_later_on_each_link_it_crosses(tmp_path: Path) -> None:
     rows = shown(tmp_path / "capture.pcapng", *fields, filter_text="udp.dstport == 7")
     times = [sorted(float(t) for link, t in rows if link == name) for name in ("client-fw", "fw-server")]
     assert all(0 < after - before < 1 for before, after in zip(*times, strict=True))
+
+
+def test_a_capture_ends_at_one_moment_on_all_links(tmp_path: Path) -> None:
+    """So that nothing seems to have jumped over a link: what is on a later one is on those before it."""
+    result = in_world("stopped_amid", tmp_path)
+    packets = decode(tmp_path / "capture.pcapng")
+    numbers: dict[str, set[int]] = {"client-fw": set(), "fw-server": set()}
+    for row in np.flatnonzero(packets.destination_port == 7).tolist():
+        numbers[packets.interfaces[packets.link[row]].name].add(int.from_bytes(packets.payload(row), "big"))
+    assert len(numbers["client-fw"]) > 100
+    assert numbers["fw-server"] <= numbers["client-fw"], sorted(numbers["fw-server"] - numbers["client-fw"])[:5]
+    assert not any(counters["dropped"] for counters in result["capture"].values())
 
 
 def test_a_dropped_packet_has_the_rule_and_the_interfaces_in_its_comment(tmp_path: Path) -> None:
