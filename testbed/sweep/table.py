@@ -48,6 +48,7 @@ def _of_parties(verdict: Json, quality: Json) -> Json:
         "called": bool(times["setup_ms"]),
         "setup_ms": max(times["setup_ms"], default=None),
         "stalls": sum(player.get("stalls") or 0 for player in players) if players else None,
+        "played_s": min((player.get("played_s") or 0.0 for player in players), default=None),
     }
 
 
