@@ -83,6 +83,16 @@ def test_a_cells_rows_are_its_streams_and_one_without_media_has_a_row_too(tmp_pa
         assert rows[0]["links.transit1-msborder.shape.loss"] == "0%"
 
 
+def test_a_player_that_never_began_shows_beside_stalls_that_it_could_not_have(tmp_path: Path) -> None:
+    cell = next(cells(read_sweep(sweep_file(tmp_path))))
+    players = {"bob": [{"stalls": 2, "played_s": 9.0}, {"stalls": 0, "played_s": 0.0}]}
+    checks = [{"check": "playing", "observed": players}]
+    (tmp_path / "verdict.json").write_text(json.dumps({"verdict": "FAIL", "checks": checks}))
+    (tmp_path / "quality.json").write_text(json.dumps({"trusted": {"timing": True}, "streams": []}))
+    (row,) = cell_rows(cell, tmp_path)
+    assert (row["stalls"], row["played_s"]) == (2, 0.0)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
