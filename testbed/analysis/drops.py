@@ -39,10 +39,19 @@ class Drop:
 
     def describe(self) -> str:
         """Return the packet in words: TCP 192.0.2.1:5060 -> 10.0.0.1:50001."""
-        ends = (
-            f"{IPv4Address(self.source)}:{self.source_port} -> {IPv4Address(self.destination)}:{self.destination_port}"
-        )
-        return f"{_PROTOCOLS.get(self.protocol, f'protocol {self.protocol}')} {ends}"
+        return describe_tuple(self.tuple5)
+
+    @property
+    def tuple5(self) -> tuple[int, int, int, int, int]:
+        """Return protocol, source and destination."""
+        return self.protocol, self.source, self.source_port, self.destination, self.destination_port
+
+
+def describe_tuple(tuple5: tuple[int, int, int, int, int]) -> str:
+    """Return protocol, source and destination in words: TCP 192.0.2.1:5060 -> 10.0.0.1:50001."""
+    protocol, source, source_port, destination, destination_port = tuple5
+    ends = f"{IPv4Address(source)}:{source_port} -> {IPv4Address(destination)}:{destination_port}"
+    return f"{_PROTOCOLS.get(protocol, f'protocol {protocol}')} {ends}"
 
 
 def find_drops(dropped: Packets, walks: Walks) -> tuple[Drop, ...]:

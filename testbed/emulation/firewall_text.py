@@ -7,6 +7,10 @@ from typing import Any, Final
 
 _CHAIN: Final = re.compile(r":(\S+) (\S+)")
 _COUNTED: Final = re.compile(r"\[(\d+):(\d+)\] (-A .*)")
+_DISCARDS: Final = (
+    "Ip.InHdrErrors", "Ip.InAddrErrors", "Ip.InDiscards", "Ip.OutDiscards", "Ip.OutNoRoutes", "Ip.FragFails",
+    "IpExt.InNoRoutes", "IpExt.InTruncatedPkts",
+)  # fmt: skip
 _EVENT: Final = re.compile(r"\[(\d+)\.(\d{1,9})\]\s*(.*)")
 
 
@@ -95,6 +99,30 @@ def summed_statistics(text: str) -> dict[str, int]:
 
 def reverse_path_drops(netstat: str) -> int:
     """Return IPReversePathFilter from /proc/net/netstat: packets that strict or loose rp_filter dropped."""
-    lines = [line.split() for line in netstat.splitlines() if line.startswith("TcpExt:")]
-    names, values = lines
-    return int(values[names.index("IPReversePathFilter")])
+    return _protocol_counters(netstat)["TcpExt.IPReversePathFilter"]
+
+
+def kernel_discards(snmp: str, netstat: str, interfaces: str) -> dict[str, int]:
+    """Return what a node's kernel lost outside of any rule, by counter, leaving out what is zero.
+
+    From /proc/net/snmp and netstat (RFC 4293: Ip.InHdrErrors and so on), and /proc/net/dev: packets that an interface
+    dropped, received ("core.rx_dropped", its backlog was full) or to be sent ("core.tx_dropped").
+    """
+    counters = {**_protocol_counters(snmp), **_protocol_counters(netstat)}
+    found = {name: counters.get(name, 0) for name in _DISCARDS}
+    for line in interfaces.splitlines():
+        name, colon, values = line.partition(":")
+        if colon and name.strip() != "lo":
+            columns = [int(value) for value in values.split()]
+            found[f"{name.strip()}.rx_dropped"], found[f"{name.strip()}.tx_dropped"] = columns[3], columns[11]
+    return {name: count for name, count in found.items() if count}
+
+
+def _protocol_counters(text: str) -> dict[str, int]:
+    """Read pairs of lines as /proc/net/snmp and netstat have them: names, then values, each after "Protocol:"."""
+    counters = {}
+    lines = [line.split() for line in text.splitlines()]
+    for names, values in zip(lines[::2], lines[1::2], strict=True):
+        protocol = names[0].rstrip(":")
+        counters.update({f"{protocol}.{n}": int(v) for n, v in zip(names[1:], values[1:], strict=True)})
+    return counters

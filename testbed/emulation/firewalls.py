@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from testbed.emulation import commands
-from testbed.emulation.firewall_text import counted_rules, parse_event, reverse_path_drops, summed_statistics
+from testbed.emulation.firewall_text import (
+    counted_rules,
+    kernel_discards,
+    parse_event,
+    reverse_path_drops,
+    summed_statistics,
+)
 from testbed.emulation.network import EmulatedNetwork, NamespaceNode
 from testbed.emulation.syscalls import inside_network
 from testbed.errors import RigError
@@ -108,16 +114,21 @@ async def _evidence_of(node: NamespaceNode, log: ConnectionLog | None) -> dict[s
         commands.run(node.name, "conntrack", "-L"),
         commands.run(node.name, "conntrack", "-S"),
     )
+    events = await log.stop() if log else []
+    snmp, netstat, interfaces = _read_counters(node)
     return {
         "counted_ns": [began_ns, time.time_ns()],
         "rules": counted_rules(rules),
         "conntrack": table.splitlines(),
-        "conntrack_events": await log.stop() if log else [],
+        "conntrack_events": events,
         "stats": summed_statistics(statistics),
-        "reverse_path_filter_drops": reverse_path_drops(_netstat(node)),
+        "reverse_path_filter_drops": reverse_path_drops(netstat),
+        "discards": kernel_discards(snmp, netstat, interfaces),
     }
 
 
-def _netstat(node: NamespaceNode) -> str:
+def _read_counters(node: NamespaceNode) -> tuple[str, str, str]:
+    """Return /proc/net/snmp, netstat and dev of a node."""
     with inside_network(node.netns_fd):
-        return Path("/proc/thread-self/net/netstat").read_text()
+        snmp, netstat, dev = (Path("/proc/thread-self/net", name).read_text() for name in ("snmp", "netstat", "dev"))
+    return snmp, netstat, dev

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from testbed.analysis.drops import describe_tuple
 from testbed.analysis.packets import TCP, UDP
 from testbed.analysis.paths import Step, Walk
-from testbed.analysis.run import Run
+from testbed.analysis.run import Json, Run
 from testbed.analysis.tracking import counted_drops
 from testbed.plan.shared_state import SYNC_PORT
 from testbed.verdict.checks import Check
@@ -34,9 +35,12 @@ def judge_accounting(run: Run) -> Check:
             continue
         observed[node.name] = account
         doubt = _doubt(run, node.name)
-        for problem in _differences(node.name, account):
+        problems = _differences(node.name, account)
+        for problem in problems:
             (doubts if doubt else faults).append(f"{problem}{doubt}")
         evidence.append(f"{node.name}: " + ", ".join(f"{key} {value}" for key, value in account.items()))
+        if problems:
+            evidence += [f"{node.name}: not in its log: {packets}" for packets in _unlogged(run, node.name)]
     told = tuple(evidence)
     if faults:
         return Check("accounting", expected, observed, "FAIL", faults[0], (*faults, *told))
@@ -51,7 +55,7 @@ def _account(run: Run, firewall: str) -> dict[str, Any]:
     told = run.firewalls.get(firewall, {})
     drops = [drop for drop in run.drops if drop.firewall == firewall]
     # Frames on the last hop: copies of one packet that overlap in time (a SYN-ACK sent again) are one walk.
-    lost = [walk for walk in run.walks.walks if walk.nodes[-1] == firewall and not _is_for_itself(walk)]
+    lost = _ended_at(run, firewall)
     ended = [walk.steps[-1] for walk in lost]
     # Walks are of UDP and TCP without BGP; what else was dropped is counted apart.
     # Who has gone leaves connections behind that are still answered: packets go on being dropped while rules are read.
@@ -73,7 +77,36 @@ def _account(run: Run, firewall: str) -> dict[str, Any]:
         "logged_invalid": sum(drop.rule == "invalid" and drop.time_ns < began_ns - _SAME_TIME_NS for drop in followed),
         "conntrack_invalid": (told.get("stats") or {}).get("invalid", 0),
         "reverse_path_filter": told.get("reverse_path_filter_drops") or 0,
+        "lost_without_a_rule": _lost_without_a_rule(told),
     }
+
+
+def _ended_at(run: Run, firewall: str) -> list[Walk]:
+    return [walk for walk in run.walks.walks if walk.nodes[-1] == firewall and not _is_for_itself(walk)]
+
+
+def _lost_without_a_rule(told: Json) -> dict[str, int]:
+    """Return what the kernel counts as lost before or behind the rules, by counter.
+
+    Connection tracking itself drops a packet whose entry another one has just made otherwise: `insert_failed` counts
+    it, and in most cases `drop` does, too.
+    """
+    statistics = told.get("stats") or {}
+    tracking = max(statistics.get("drop", 0), statistics.get("insert_failed", 0))
+    return {**(told.get("discards") or {}), **({"conntrack.drop": tracking} if tracking else {})}
+
+
+def _unlogged(run: Run, firewall: str) -> list[str]:
+    """Return the packets that came, did not leave, and do not stand in the log as they came."""
+    logged = Counter(drop.tuple5 for drop in run.drops if drop.firewall == firewall)
+    found = []
+    for step in (walk.steps[-1] for walk in _ended_at(run, firewall) if _has_ports(walk.steps[-1])):
+        explained = min(step.packets, logged[step.flow.tuple5])
+        logged[step.flow.tuple5] -= explained
+        if explained < step.packets:
+            ends = describe_tuple(step.flow.tuple5)
+            found.append(f"{step.packets - explained} of {ends} (first frame {step.first_frame})")
+    return found
 
 
 def _is_for_itself(walk: Walk) -> bool:
@@ -125,9 +158,11 @@ def _differences(name: str, account: dict[str, Any]) -> list[str]:
             found.append(f"{name}: rules counted {account['counted']}, the log has {every}{besides}")
             break
     explained = account["logged"] + account["reverse_path_filter"]
-    unsure = account["vanished_twins"] + account["vanished_at_the_end"]
+    besides = account["lost_without_a_rule"]
+    unsure = account["vanished_twins"] + account["vanished_at_the_end"] + sum(besides.values())
     if not account["vanished"] - unsure <= explained <= account["vanished"]:
         what = f"{account['logged']} by rules and {account['reverse_path_filter']} by its reverse-path filter"
+        what += "".join(f", the kernel lost {count} as {name}" for name, count in besides.items())
         found.append(f"{name}: {account['vanished']} packets came and did not leave, it dropped {what}")
     # Connection tracking counts an ICMP error that belongs to no flow as an error, not as invalid.
     invalid = account["logged_invalid"]

@@ -2,6 +2,7 @@
 
 from testbed.emulation.firewall_text import (
     counted_rules,
+    kernel_discards,
     parse_event,
     parse_tables,
     reverse_path_drops,
@@ -101,3 +102,17 @@ def test_statistics_are_summed_over_processors() -> None:
 def test_reverse_path_drops_are_found_by_name() -> None:
     netstat = "TcpExt: SyncookiesSent IPReversePathFilter TCPPureAcks\nTcpExt: 0 6 12\nIpExt: InNoRoutes\nIpExt: 0\n"
     assert reverse_path_drops(netstat) == 6
+
+
+def test_what_the_kernel_lost_is_read_by_counter_and_interface() -> None:
+    snmp = "Ip: Forwarding InHdrErrors InDiscards\nIp: 1 0 2\nUdp: InDatagrams\nUdp: 9\n"
+    netstat = "TcpExt: IPReversePathFilter\nTcpExt: 6\nIpExt: InNoRoutes InOctets\nIpExt: 3 900\n"
+    interfaces = (
+        "Inter-|   Receive                    |  Transmit\n"
+        " face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier\n"
+        "    lo:  10  1  0  7  0  0  0  0  10  1  0  7  0  0  0  0\n"
+        "  core: 100 12  0  4  0  0  0  0 100 12  0  5  0  0  0  0\n"
+    )
+    assert kernel_discards(snmp, netstat, interfaces) == {
+        "Ip.InDiscards": 2, "IpExt.InNoRoutes": 3, "core.rx_dropped": 4, "core.tx_dropped": 5,
+    }  # fmt: skip

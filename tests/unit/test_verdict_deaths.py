@@ -136,6 +136,31 @@ def test_a_packet_that_nobody_counts_fails_the_accounting(tmp_path: Path) -> Non
     wire.carry(BACK, SERVER, POOL, b"", tcp=Tcp(990, 101, 0x12, 9))
     verdict = judged(wire, tmp_path, dying(), evidence())
     assert "4 packets came and did not leave, it dropped 3 by rules" in verdict["reason"]
+    (check,) = verdict["checks"]
+    assert f"fw-inet: not in its log: 1 of TCP {FE}:5060 -> {ER_POOL}:40010 (first frame " in " ".join(
+        check["evidence"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("counted", "verdict"),
+    [
+        ({"discards": {"inet.rx_dropped": 1}}, "PASS"),
+        ({"stats": {"invalid": 3, "insert_failed": 1}}, "PASS"),
+        ({"stats": {"invalid": 3, "drop": 1, "insert_failed": 1}}, "PASS"),
+        ({"discards": {}}, "FAIL"),
+    ],
+)
+def test_what_the_kernel_counts_as_lost_without_a_rule_is_accounted_for(
+    counted: dict[str, Any], verdict: str, tmp_path: Path
+) -> None:
+    wire = unanswered(Wire())
+    wire.carry(BACK, SERVER, POOL, b"", tcp=Tcp(990, 101, 0x12, 9))
+    (check,) = judged(wire, tmp_path / "one", dying(), evidence(**counted))["checks"]
+    assert check["verdict"] == verdict, check
+    wire.carry(BACK, SERVER, POOL, b"", tcp=Tcp(991, 101, 0x12, 10))
+    (check,) = judged(wire, tmp_path / "two", dying(), evidence(**counted))["checks"]
+    assert check["verdict"] == "FAIL", check
 
 
 def test_a_run_in_which_nothing_is_to_die_is_held_to_account_too(tmp_path: Path) -> None:
