@@ -1,4 +1,4 @@
-"""How much one wire process carries and how late it is, by each core: `python -m benchmarks.wire`. Some 40 seconds.
+"""How much one wire process carries and how late it is, by each core: `python -m benchmarks.wire`. About a minute.
 
 The load is raised until frames are lost or the wire would report itself degraded (testbed.verdict.health).
 """
@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 from benchmarks.inside import prefer, run_inside
@@ -25,6 +26,8 @@ from testbed.verdict.health import WIRE_LATENESS_MAX_LIMIT_NS, WIRE_LATENESS_P99
 SECONDS: Final = 3
 PACED_PPS: Final = 5_000
 PACED_P99_TARGET_NS: Final = 300_000
+PACED_TRIALS: Final = 5
+"The median of their p99 counts: on a virtual machine one trial in some is held up from outside for milliseconds."
 LOADS_PPS: Final = (10_000, 20_000, 40_000, 80_000, 120_000, 150_000, 175_000, 200_000, 250_000, 300_000)
 CARRIED_TARGET_PPS: Final = 150_000
 PAYLOAD: Final = bytes(172)
@@ -164,13 +167,15 @@ async def run() -> int:
     receiver.bind(("198.18.0.2", 9000))  # nobody reads: what counts is what its interface has received
     missed = False
     for core in ("compiled", "python") if wire_core.load() else ("python",):
-        for pps in (50, PACED_PPS):
-            paced = await trial(core, switchboard, end_a, end_b, pps)
-            print(paced.line(), flush=True)
+        print((await trial(core, switchboard, end_a, end_b, 50)).line(), flush=True)
+        paced = [await trial(core, switchboard, end_a, end_b, PACED_PPS) for _ in range(PACED_TRIALS)]
+        print(*(outcome.line() for outcome in paced), sep="\n", flush=True)
+        p99_ns = median(outcome.late_ns["p99"] for outcome in paced)
         most = await search(core, switchboard, end_a, end_b)
         print(f"{core}: {most:,.0f} frames/s within limits (target {CARRIED_TARGET_PPS:,});", end=" ")
-        print(f"p99 {paced.late_ns['p99'] / 1e6:.3f} ms at {PACED_PPS:,} (target {PACED_P99_TARGET_NS / 1e6:g} ms)\n")
-        missed |= core == "compiled" and (most < CARRIED_TARGET_PPS or paced.late_ns["p99"] > PACED_P99_TARGET_NS)
+        target_ms = PACED_P99_TARGET_NS / 1e6
+        print(f"p99 {p99_ns / 1e6:.3f} ms at {PACED_PPS:,} (median of {PACED_TRIALS}; target {target_ms:g} ms)\n")
+        missed |= core == "compiled" and (most < CARRIED_TARGET_PPS or p99_ns > PACED_P99_TARGET_NS)
     receiver.close()
     return int(missed)
 
