@@ -89,7 +89,8 @@ def find_scenario(name: str, at: Path | None = None) -> Path:
     slug = name.removesuffix(".toml").removeprefix("scenarios/")
     if slug in known:
         return known[slug]
-    raise UsageError(f"no scenario {name!r}; {suggest(slug, known, what='there are')}")
+    missing = f"{name}: no such file" if as_path.suffix == ".toml" else f"no scenario {name!r}"
+    raise UsageError(f"{missing}; {suggest(slug, known, what='there are')}")
 
 
 def find_spec(name: str, at: Path | None = None) -> Path:

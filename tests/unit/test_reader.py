@@ -119,6 +119,7 @@ def test_the_catalogues_table_fits_a_narrow_terminal(tmp_path: Path) -> None:
     ("names", "table", "message"),
     [
         (["own/cal"], None, "no scenario 'own/cal'; did you mean 'own/call'?"),
+        (["scenarios/own/cal.toml"], None, "scenarios/own/cal.toml: no such file; did you mean 'own/call'?"),
         ([], "onlin", "no table 'onlin'; did you mean 'online'?"),
         ([], "hybrid", "table 'hybrid' has no scenario yet"),
         ([], None, "no scenario chosen"),
