@@ -53,9 +53,10 @@ class Rig:
         """Build it, with everything that watches it, and let routing begin; `converge` waits for it."""
         preparing = asyncio.create_task(capture.prepare())
         await self._build()
-        self._prepared = await preparing
-        await self._start_routing()
+        await self._start_routing()  # first of all: its connect delay is the longest wait there is
         async with self._birds_held():
+            await firewalls.load_rules(self.network)
+            self._prepared = await preparing
             await self._watch_traffic()
         await self._share_state()
         self._versions = asyncio.create_task(evidence.read_versions())
@@ -63,6 +64,7 @@ class Rig:
     async def start_unwatched(self) -> None:
         """Build it without captures, for use by hand."""
         await self._build()
+        await firewalls.load_rules(self.network)
         self._journal.progress("readback")
         await readback.read_back(self.network)
         await self._start_links()
@@ -155,7 +157,6 @@ class Rig:
         self._journal.progress("build", f"{len(self.plan.nodes)} nodes, {len(self.plan.links)} links")
         backend = asyncio.create_task(links.choose_backend(self._wanted_backend))
         await asyncio.to_thread(self.network.build)
-        await firewalls.load_rules(self.network)
         self._backend = await backend
 
     async def _watch_traffic(self) -> None:
