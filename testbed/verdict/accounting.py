@@ -33,12 +33,13 @@ def judge_accounting(run: Run) -> Check:
         account = _account(run, node.name)
         if not any(account.values()):
             continue
-        observed[node.name] = account
+        observed[node.name] = {key: value for key, value in account.items() if value}
         doubt = _doubt(run, node.name)
         problems = _differences(node.name, account)
         for problem in problems:
             (doubts if doubt else faults).append(f"{problem}{doubt}")
-        evidence.append(f"{node.name}: " + ", ".join(f"{key} {value}" for key, value in account.items()))
+        by_rule = ", ".join(f"{count} by rule {rule}" for rule, count in account["logged_by_rule"].items()) or "nothing"
+        evidence.append(f"{node.name}: {account['vanished']} came and did not leave, dropped and logged: {by_rule}")
         if problems:
             evidence += [f"{node.name}: not in its log: {packets}" for packets in _unlogged(run, node.name)]
     told = tuple(evidence)
