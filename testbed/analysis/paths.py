@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.analysis.copies import tell_apart
 from testbed.analysis.demux import Bools, Column, Encapsulation, Ints, Kind
 from testbed.analysis.identity import Hashes, identities, mix
 from testbed.analysis.media_kinds import kind_named
@@ -140,7 +141,12 @@ def follow(
     order = order_of(identity[rows], packets.time_ns[rows])
     rows, flow = rows[order], flow[order]
     identity, hop = identity[rows], hop[rows]
-    starts = np.flatnonzero(_begins(identity, hop, network))
+    fresh = np.append(True, identity[1:] != identity[:-1])
+    begins = _begins(fresh, hop, network)
+    starts = np.flatnonzero(begins)
+    if (told_apart := tell_apart(fresh, begins, hop, network)) is not None:
+        order, starts = told_apart
+        rows, hop, flow = rows[order], hop[order], flow[order]
     if span is not None:
         kept, starts = _sent_within(span, packets.time_ns[rows], starts)
         rows, identity, hop, flow = rows[kept], identity[kept], hop[kept], flow[kept]
@@ -227,13 +233,11 @@ def distinct(values: Hashes) -> tuple[Hashes, Ints, NDArray[np.int32]]:
     return known, first, number
 
 
-def _begins(identity: Hashes, hop: Column, network: Network) -> Bools:
-    """Return where a packet's walk begins: a new identity, the first hop again, or another host that sends the same."""
+def _begins(fresh: Bools, hop: Column, network: Network) -> Bools:
+    """Return where a packet's walk begins: a new identity (*fresh*), its first hop again, or another host sends it."""
     leaves, reaches = network.hop_ends()
     island = network.islands()
-    fresh = np.ones(len(identity), np.bool_)
-    fresh[1:] = identity[1:] != identity[:-1]
-    group_start = np.maximum.accumulate(np.where(fresh, np.arange(len(identity)), 0))
+    group_start = np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))
     again = hop == hop[group_start]
     came_to = np.roll(reaches[hop], 1)
     left = leaves[hop]
