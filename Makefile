@@ -13,18 +13,19 @@ WIRE := $(VENV)/.wire-built
 setup: $(STAMP) $(WIRE)
 
 $(STAMP): requirements.lock pyproject.toml setup/packages.txt setup/install-packages
-	PYTHON=$(PYTHON) setup/install-packages run
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@PYTHON=$(PYTHON) setup/install-packages run aloud
+	@echo "setup: Python packages: installing $$(grep -c '==' requirements.lock) into $(VENV), a minute or two"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
 
 $(WIRE): $(STAMP) setup/build-wire testbed/emulation/wire_core.c
-	setup/build-wire
-	test ! -e testbed/emulation/libwire_core.so || touch $@
+	@setup/build-wire
+	@test ! -e testbed/emulation/libwire_core.so || touch $@
 
 setup-test: setup
-	PYTHON=$(PYTHON) setup/install-packages test
+	@PYTHON=$(PYTHON) setup/install-packages test
 
 run: setup
 	$(BIN)/testbed run $(SCENARIO) --jobs $(JOBS) --duration $(DURATION)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from testbed import catalogue, cli_results, run
 from testbed.endpoints import overlaps
@@ -211,14 +212,19 @@ def void(_: object) -> None:
     """Take a value and do nothing with it."""
 
 
+def _print_sentence(text: Text) -> None:
+    """Print what may be long: folded between words on a terminal, in one line for whoever reads it from a pipe."""
+    out.print(text, soft_wrap=not out.is_terminal)
+
+
 def _print_outcome(outcome: run.RunOutcome) -> None:
     record = read_record(outcome.directory)
     rows = summary_rows(record)
     out.print(summary_table(rows))
     for reason in reason_lines(rows):
-        out.print(reason)
+        _print_sentence(reason)
     if broken := broken_principles(rows):
-        out.print(broken, markup=False)
+        _print_sentence(Text(broken))
     if (grid := grid_of(record)) is not None:
         out.print(grid_table(grid))
     if ladder := ladder_of(record):

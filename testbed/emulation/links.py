@@ -6,7 +6,7 @@ Link n of a plan goes through the switchboard namespace by two interfaces: `w<n>
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 from testbed.emulation import netem
@@ -45,8 +45,9 @@ class LinkHealth:
     wire: dict[str, Any] | None
     """{"core": "C" or "Python", "precedes": bool, "cpu_ns", "frames", "lateness_ns": {"p50", "p99", "max"},
     "receive_drops", "send_failures"}; None for netem, where the kernel keeps time."""
-    links: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
-    'Link name to {"forward": counters, "return": counters}: received, sent, lost, queue_drops, duplicated, reordered.'
+    links: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """Link name to {"forward": counters, "return": counters}: received, sent, lost, queue_drops, duplicated, reordered
+    (netem: sent, dropped); where the shape has classes class_drops too, by class."""
 
 
 class LinksHandle(Protocol):
@@ -182,11 +183,14 @@ class NetemLinks:
     async def reshape(self, link: LinkPlan) -> None:
         """Put the new qdiscs in the place of the old ones, and read them back."""
         old = self._links[link.name]
+        self._links[link.name] = replace(old, plan=link)
         await netem.replace({(old.interface_a, old.interface_b): link}, netns_fd=self._switchboard_fd)
 
     async def stop(self) -> LinkHealth:
         """Read the counters; the qdiscs go with the namespace."""
-        sent = await netem.counters(netns_fd=self._switchboard_fd)
+        shapes = {x.interface_b: x.plan.shape_forward for x in self._links.values()}
+        shapes |= {x.interface_a: x.plan.shape_return for x in self._links.values()}
+        sent = await netem.counters(shapes, netns_fd=self._switchboard_fd)
         return LinkHealth(
             wire=None,
             links={

@@ -149,14 +149,22 @@ async def _qdiscs(netns_fd: int) -> list[dict[str, Any]]:
     return shown
 
 
-async def counters(*, netns_fd: int) -> dict[str, dict[str, int]]:
-    """Return per interface what its netems sent and dropped (lost, or no room: netem does not tell which)."""
-    found: dict[str, dict[str, int]] = {}
-    for shown in await _qdiscs(netns_fd):
-        if shown["kind"] == "netem":
-            counted = found.setdefault(shown["dev"], {"sent": 0, "dropped": 0})
-            counted["sent"] += shown["packets"]
-            counted["dropped"] += shown["drops"]
+async def counters(shapes: Mapping[str, LinkShape], *, netns_fd: int) -> dict[str, dict[str, Any]]:
+    """Return per interface what its netems did, whose shapes are told by the interface that a direction leaves by."""
+    return counted(shapes, await _qdiscs(netns_fd))
+
+
+def counted(shapes: Mapping[str, LinkShape], shown: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Read what `tc -statistics -json qdisc show` says was sent and dropped (lost, or no room: netem does not tell)."""
+    found: dict[str, dict[str, Any]] = {}
+    for qdisc in shown:
+        if qdisc["kind"] == "netem":
+            of = found.setdefault(qdisc["dev"], {"sent": 0, "dropped": 0})
+            of["sent"] += qdisc["packets"]
+            of["dropped"] += qdisc["drops"]
+            if shape := shapes.get(qdisc["dev"]):
+                by_class = netem_classes.class_drops(shape, qdisc["parent"], qdisc["drops"])
+                of.update({"class_drops": of.get("class_drops", {}) | by_class} if by_class else {})
     return found
 
 

@@ -27,6 +27,14 @@ def leaves(shape: LinkShape) -> list[tuple[int, QueueClass | None]]:
     return [*enumerate(shape.classes), (REST, None)]
 
 
+def class_drops(shape: LinkShape, parent: str, drops: int) -> dict[str, int]:
+    """Return the *drops* of the netem at *parent* by the name of its class, as the wire has them; empty for no leaf."""
+    for index, each in leaves(shape):
+        if shape.classes and parent == leaf(index):
+            return {"rest" if each is None else " ".join(map(str, sorted(each.dscp))): drops}
+    return {}
+
+
 def leaf_shape(shape: LinkShape, each: QueueClass | None) -> LinkShape:
     """Return what the netem of a class does: all but the rate, which is HTB's."""
     limit = shape.queue_packets if each is None else each.queue_packets

@@ -113,6 +113,8 @@ class LinkDirection:
         # +1: this packet itself is counted as waiting, though in no class yet
         if room <= 0:
             self.queue_drops += 1
+            if has_classes:
+                self._queues.drop(dscp)
             return ()
         copies = min(copies, room)
         self.duplicated += copies - 1
@@ -179,6 +181,10 @@ class LinkDirection:
             "duplicated": self.duplicated,
             "reordered": self.reordered,
         }
+
+    def class_drops(self) -> dict[str, int]:
+        """Return how many of `queue_drops` were of which class; empty where there are no classes."""
+        return self._queues.drops() if self.shape.classes else {}
 
 
 def is_shaped_frame(frame: bytes) -> bool:

@@ -6,6 +6,7 @@ same. There are always as many queues as a shape may have: one that a new shape 
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -37,6 +38,19 @@ def class_table(shape: "LinkShape") -> list[int]:
     return table
 
 
+def drops_by_class(table: Sequence[int], drops_by_mark: Sequence[int]) -> dict[str, int]:
+    """Return how many packets each class of *table* dropped: by its DSCPs ("34 36"), and by "rest".
+
+    What was counted by mark stays right when a new shape sorts the marks anew.
+    """
+    found = {}
+    for index in sorted(set(table)):
+        marks = [mark for mark in range(MARKS) if table[mark] == index]
+        name = "rest" if index == REST else " ".join(map(str, marks))
+        found[name] = sum(drops_by_mark[mark] for mark in marks)
+    return found
+
+
 class ClassQueues:
     """The queues of one direction."""
 
@@ -45,6 +59,7 @@ class ClassQueues:
         self._waiting = [0] * CLASSES
         "For the rate or the delay."
         self._free_ns = [0] * CLASSES
+        self._drops = [0] * MARKS
         self.reshape(shape)
 
     def reshape(self, shape: "LinkShape") -> None:
@@ -61,6 +76,14 @@ class ClassQueues:
     def room(self, index: int) -> int:
         """Return how many more packets the class takes."""
         return self._limits[index] - self._waiting[index]
+
+    def drop(self, dscp: int) -> None:
+        """Note that a packet found its class's queue full."""
+        self._drops[dscp] += 1
+
+    def drops(self) -> dict[str, int]:
+        """Return how many did, by class."""
+        return drops_by_class(self._class_of, self._drops)
 
     def put(self, index: int, queued: Queued) -> None:
         """Let a packet wait."""

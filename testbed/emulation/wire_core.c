@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION 2
+#define VERSION 3
 #define NANO 1000000000LL
 #define ETHERNET_BYTES 14
 #define BURST 64         /* frames taken, or sent, in one system call */
@@ -53,6 +53,7 @@ struct direction {
     int64_t class_limit[CLASSES], class_rate_bps[CLASSES], class_free_ns[CLASSES], class_waiting[CLASSES];
     int64_t turn_ns; /* for which the heap has an entry; 0: none */
     struct queued *first[CLASSES], *last[CLASSES];
+    int64_t mark_drops[MARKS]; /* by DSCP, of packets that found the queue of their class full */
     int32_t has_classes;
     uint8_t class_of[MARKS];
 };
@@ -272,6 +273,8 @@ int wire_admit(struct direction *d, int64_t arrived_ns, int64_t packet_bytes, in
         room = d->class_limit[class] - d->class_waiting[class];
     if (room <= 0) {
         d->queue_drops++;
+        if (class != CLASSLESS)
+            d->mark_drops[dscp]++;
         return 0;
     }
     if (copies > room)

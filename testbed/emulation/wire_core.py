@@ -11,13 +11,13 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from testbed.emulation.wire import LatenessHistogram
-from testbed.emulation.wire_classes import CLASSES, MARKS, class_table
+from testbed.emulation.wire_classes import CLASSES, MARKS, class_table, drops_by_class
 
 if TYPE_CHECKING:
     from testbed.topology import LinkShape
 
 LIBRARY: Final = Path(__file__).with_name("libwire_core.so")
-_VERSION: Final = 2
+_VERSION: Final = 3
 _NEVER_NS: Final = (1 << 63) - 1
 "Due time of what waits in a class."
 _BUCKETS: Final = 1024
@@ -44,6 +44,7 @@ class Direction(ctypes.Structure):
         ("class_waiting", ctypes.c_int64 * CLASSES),
         ("turn_ns", ctypes.c_int64),
         *((name, ctypes.c_void_p * CLASSES) for name in ("first", "last")),
+        ("mark_drops", ctypes.c_int64 * MARKS),
         ("has_classes", ctypes.c_int32),
         ("class_of", ctypes.c_uint8 * MARKS),
     )
@@ -78,6 +79,10 @@ class Direction(ctypes.Structure):
     def counters(self) -> dict[str, int]:
         """Return what was counted, as `LinkDirection.counters`."""
         return {name: getattr(self, name) for name in _COUNTERS}
+
+    def class_drops(self) -> dict[str, int]:
+        """Return what `LinkDirection.class_drops` does."""
+        return drops_by_class(self.class_of, self.mark_drops) if self.has_classes else {}
 
 
 class Health(ctypes.Structure):

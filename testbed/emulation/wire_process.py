@@ -19,7 +19,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -244,8 +244,8 @@ class Wire:
 
     def result(self) -> dict[str, Any]:
         """Return health and counters."""
-        counters = {way: route.direction.counters() for way, route in self.routes.items()}
-        return _result("Python", self._switchboard, self.lateness, self.send_failures, counters)
+        directions = {way: route.direction for way, route in self.routes.items()}
+        return _result("Python", self._switchboard, self.lateness, self.send_failures, directions)
 
 
 class CompiledWire:
@@ -277,8 +277,8 @@ class CompiledWire:
 
     def result(self) -> dict[str, Any]:
         """Return health and counters."""
-        counters = {way: direction.counters() for way, direction in self._directions.items()}
-        return _result("C", self._switchboard, self._health.lateness(), self._health.send_failures, counters)
+        lateness, failures = self._health.lateness(), self._health.send_failures
+        return _result("C", self._switchboard, lateness, failures, self._directions)
 
 
 def _result(
@@ -286,11 +286,13 @@ def _result(
     switchboard: socket.socket,
     lateness: LatenessHistogram,
     send_failures: int,
-    counters: dict[tuple[str, str], dict[str, int]],
+    directions: Mapping[tuple[str, str], LinkDirection | Direction],
 ) -> dict[str, Any]:
     _, drops = struct.unpack("II", switchboard.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
-    links: dict[str, dict[str, dict[str, int]]] = {}
-    for (link, way), counted in counters.items():
+    links: dict[str, dict[str, dict[str, Any]]] = {}
+    for (link, way), direction in directions.items():
+        by_class = direction.class_drops()
+        counted = {**direction.counters(), **({"class_drops": by_class} if by_class else {})}
         links.setdefault(link, {})[way] = counted
     return {
         "health": {

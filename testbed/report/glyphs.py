@@ -97,8 +97,13 @@ def draw_drop(parent: Element, at: Point, packets: str) -> None:
     svg.text(parent, (x + 13, y + 3.5), packets, "mark-number", "start")
 
 
+def tag_size(words: str) -> tuple[float, float]:
+    """Return width and height of a tag."""
+    return 10 + 5.2 * len(words), 14.0
+
+
 def draw_tag(parent: Element, at: Point, words: str, css: str) -> None:
     """Draw a small word in a pill on a link: 0, ?, down."""
-    width = 10 + 5.2 * len(words)
-    svg.rectangle(parent, at[0] - width / 2, at[1] - 7, width, 14, f"tag {css}", 7)
+    width, height = tag_size(words)
+    svg.rectangle(parent, at[0] - width / 2, at[1] - height / 2, width, height, f"tag {css}", height / 2)
     svg.text(parent, (at[0], at[1] + 3.2), words, f"tag-word {css}")

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.report.record import RunRecord, ScenarioRecord
+from testbed.report.slug import Slug
 from testbed.scenario import Verdict
 
 ROUTES: Final = ("direct", "one relay", "two relays")
@@ -130,10 +131,10 @@ def grid_table(grid: Grid) -> Table:
     """Lay the grid out for a terminal."""
     table = Table(title="NAT kinds: the route of the media (rows call columns)", title_justify="left", pad_edge=False)
     for heading in ("", *grid.columns):
-        table.add_column(heading)
+        table.add_column(Slug(heading))
     for row in grid.rows:
         cells = (grid.cells.get((row, column)) for column in grid.columns)
-        table.add_row(row, *map(_cell_text, cells))
+        table.add_row(Slug(row), *map(_cell_text, cells))
     return table
 
 
@@ -147,12 +148,12 @@ def _cell_text(cell: GridCell | None) -> Text:
 def ladder_table(rows: Iterable[LadderRow]) -> Table:
     """Lay out what each rung costs for a terminal."""
     table = Table(title="The way to the relay, and what it cost (ms)", title_justify="left", pad_edge=False)
-    for heading in ("Scenario", "Party", "Media by", "Given up before"):
+    for heading in ("Scenario", "Party", "Media\nby", "Given up\nbefore"):
         table.add_column(heading)
-    for heading in ("Relay after", "Set-up", "Round trip", "Beyond UDP"):
+    for heading in ("Relay\nafter", "Set-up", "Round\ntrip", "Beyond\nUDP"):
         table.add_column(heading, justify="right")
     for row in rows:
         figures = (row.relay_ms, row.setup_ms, row.rtt_ms, row.added_ms)
         told = ("" if ms is None else f"{ms:.0f}" for ms in figures)
-        table.add_row(Text(row.scenario), Text(row.party), row.rung, row.given_up or "nothing", *told)
+        table.add_row(Slug(row.scenario), Text(row.party), row.rung, row.given_up or "nothing", *told)
     return table

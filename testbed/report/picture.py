@@ -7,7 +7,7 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from testbed.plan.model import Plan
-from testbed.report import glyphs, svg
+from testbed.report import glyphs, places, svg
 from testbed.report.drops import NodeDrops
 from testbed.report.layout import Layout, lay_out
 from testbed.report.scene import NODE_RADIUS, Line, draw_box, draw_named_node
@@ -50,12 +50,15 @@ def draw_picture(
         draw_box(root, box, segments, traffic.silent_kinds, traffic.blind_kinds)
     degrees = Counter(end.node for one in traffic.links if one.strands for end in (one.link.a, one.link.b))
     counted = _counted_links(plan, traffic)
-    for one in traffic.links:
-        _draw_link(root, one, layout, degrees, with_counts=one.link.name in counted)
+    spots = [_draw_link(root, one, layout, degrees, with_counts=one.link.name in counted) for one in traffic.links]
     for node in plan.nodes:
         if node.name in layout.nodes:
             drops_here = any(drop.node == node.name for drop in drops)
             draw_named_node(root, plan, node.name, layout, links, traffic.actors, with_mark=drops_here)
+    signs = [places.Rectangle.around(at, *places.SIGN) for at in layout.nodes.values()]
+    taken = [*places.words_in(root), *signs]
+    for one, spot in zip(traffic.links, spots, strict=True):
+        _draw_tag(spot, one, layout, taken)
     for drop in drops:
         if drop.node in layout.nodes:
             _draw_drop(root, drop, layout.nodes[drop.node])
@@ -130,22 +133,33 @@ def _empty_boxes(plan: Plan, traffic: Traffic, shown: set[str]) -> list[tuple[st
 
 def _draw_link(
     root: Element, one: LinkTraffic, layout: Layout, degrees: Mapping[str, int], *, with_counts: bool
-) -> None:
-    a, b = layout.nodes[one.link.a.node], layout.nodes[one.link.b.node]
-    line = Line(a, b).shortened(NODE_RADIUS, NODE_RADIUS)
+) -> Element:
+    line = _line(one, layout)
     parts = [f"{strand.flow}: {_counts(strand, one)}" for strand in one.strands] or [one.state]
     spot = svg.group(root, f"link {one.state.replace(' ', '-')}", f"{one.link.name}: {'; '.join(parts)}")
     if not one.strands:
         svg.line(spot, line.start, line.end, "cable")
-        words = f"{one.captured} captured" if one.state == "not judged" else _TAGS[one.state]
-        glyphs.draw_tag(spot, line.middle, words, one.state.replace(" ", "-"))
-        return
+        return spot
     share = _count_place(one, line, degrees)
     for index, strand in enumerate(one.strands):
         offset = STRAND_GAP * ((len(one.strands) - 1) / 2 - index)
         _draw_strand(spot, strand, line.aside(offset))
         if with_counts:
             _draw_counts(spot, strand, line.aside(offset), share, above=strand.flow == "signaling")
+    return spot
+
+
+def _line(one: LinkTraffic, layout: Layout) -> Line:
+    ends = Line(layout.nodes[one.link.a.node], layout.nodes[one.link.b.node])
+    return ends.shortened(NODE_RADIUS, NODE_RADIUS)
+
+
+def _draw_tag(spot: Element, one: LinkTraffic, layout: Layout, taken: Sequence[places.Rectangle]) -> None:
+    """Say on a link without packets of any leg what that means, where it hides nothing that is *taken*."""
+    if not one.strands:
+        words = f"{one.captured} captured" if one.state == "not judged" else _TAGS[one.state]
+        at = places.free_place(_line(one, layout), glyphs.tag_size(words), taken)
+        glyphs.draw_tag(spot, at, words, one.state.replace(" ", "-"))
 
 
 def _count_place(one: LinkTraffic, line: Line, degrees: Mapping[str, int]) -> float:

@@ -1,17 +1,15 @@
 """The matrix: what the article's cells say and what was observed, per party and scenario."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from testbed.report.record import LegJudged, RunRecord, ScenarioRecord, read_record
+from testbed.report.slug import Slug
 from testbed.scenario import Verdict
 
 FLOWS: Final = ("signaling", "media")
@@ -70,29 +68,6 @@ class SummaryRow:
         return next((cell for cell in self.cells if (cell.flow, cell.party) == (flow, party)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Slug:
-    """A scenario's name that folds behind its slash and dashes: a table folds at blanks, and it has none."""
-
-    name: str
-
-    @property
-    def _pieces(self) -> list[str]:
-        return re.findall(r"[^/@-]*[/@-]|[^/@-]+", self.name)
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(max(map(len, self._pieces), default=0), len(self.name))
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        line = ""
-        for piece in self._pieces:
-            if line and len(line) + len(piece) > options.max_width:
-                yield Text(line)
-                line = ""
-            line += piece
-        yield Text(line)
-
-
 def summary_rows(run: RunRecord | Path) -> list[SummaryRow]:
     """Return the matrix of a run, in its order; raise TestbedError if the directory cannot be read."""
     record = read_record(run) if isinstance(run, Path) else run
@@ -115,7 +90,7 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
     for row in rows:
         table.add_row(
             row.row,
-            _Slug(row.scenario),
+            Slug(row.scenario),
             *(_flow_text(row, flow) for flow in FLOWS),
             Text(row.verdict, style=_VERDICT_STYLES[row.verdict]),
         )

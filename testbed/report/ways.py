@@ -67,7 +67,7 @@ def observed_way(told: Document | None, start: tuple[str, ...]) -> Way | None:
         return None
     end, at = None, told["end"]
     if at is not None:
-        how = f"dropped by rule {at['rule']}" if at["rule"] else "not sent on"
+        how = f"dropped by rule {at['rule']}" if at["rule"] else "not seen again"
         words = f"{at['node']}: {at['packets']} packets {how} (first frame {at['frame']})"
         end = End(at["node"], words, at["packets"])
     return Way(tuple(told["links"]), start, end)

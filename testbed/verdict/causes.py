@@ -18,6 +18,7 @@ from testbed.analysis.tls import KEY_LOG, Ends
 from testbed.plan.jobs import TURN_TCP_PORT, TURN_UDP_PORT
 from testbed.plan.marks import has_port, marks_at, transport_kind
 from testbed.scenario import Disposition, Leg
+from testbed.verdict.link_loss import unless_lost
 from testbed.verdict.naming import explain_unresolved
 
 _ATTEMPTS: Final = frozenset({Kind.STUN, Kind.DTLS, Kind.TCP, Kind.TURN_INDICATION, Kind.CHANNEL_DATA})
@@ -129,7 +130,8 @@ def _unanswered(run: Run, traffic: LegTraffic) -> Cause:
     part = max(sent, key=lambda part: part.walk.packets)
     last, count = part.steps[-1], sum(each.walk.packets for each in sent)
     first = f"first frame {last.first_frame} on {last.hop.link}"
-    return Cause("TIMEOUT", f"{part.nodes[-1]} received {count} packets ({first}) and sent no answer")
+    told = f"{part.nodes[-1]} received {count} packets ({first}) and sent no answer"
+    return Cause("TIMEOUT", unless_lost(run, last.hop, told))
 
 
 def explain_end(run: Run, parts: Sequence[Part], others: Sequence[Part], *, returning: bool) -> Cause:
@@ -208,11 +210,11 @@ def _vanished(run: Run, part: Part, others: Sequence[Part], *, returning: bool) 
             return Cause("CAPTURE_INCOMPLETE", f"{seen}, whose log of drops {run.drop_log_gaps[node]}")
         if returning and run.network.owner(step.flow.destination) == node:
             known = any(node in other.nodes for other in others)
-            text = f"{seen}, which has no translation for them"
+            text = f"{seen}: {unless_lost(run, step.hop, f'{node} has no translation for them')}"
             return Cause("NAT_MISMATCH" if known else "NO_SESSION_ON_RETURN", text)
     if run.network.is_host(node):
-        return Cause("DELIVERED", f"went to {node} instead ({seen})")
-    return Cause("NO_ROUTE", f"{seen}; {node} sent them no further")
+        return Cause("DELIVERED", unless_lost(run, step.hop, f"went to {node} instead ({seen})"))
+    return Cause("NO_ROUTE", f"{seen}; {unless_lost(run, step.hop, f'{node} sent them no further')}")
 
 
 def _first_incomplete(run: Run, node: str) -> str:

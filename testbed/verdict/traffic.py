@@ -40,7 +40,7 @@ def _seen(run: Run, traffic: TrafficPlan) -> dict[str, Any]:
         & is_first[packets.link]
     )
     if len(rows) < 2:
-        return {"packets": len(rows), "bytes": 0, "seconds": 0.0, "rate_bps": 0, "dropped": {}}
+        return {"packets": len(rows), "bytes": 0, "seconds": 0.0, "rate_bps": 0, "dropped": {}, "class_drops": {}}
     seconds = float(packets.time_ns[rows].max() - packets.time_ns[rows].min()) / 1e9
     ip_bytes = int(packets.ip_length[rows].astype(np.int64).sum())
     return {
@@ -48,20 +48,23 @@ def _seen(run: Run, traffic: TrafficPlan) -> dict[str, Any]:
         "bytes": ip_bytes,
         "seconds": round(seconds, 3),
         "rate_bps": round(ip_bytes * 8 / seconds) if seconds else 0,
-        "dropped": _dropped(run, traffic),
+        **_dropped(run, traffic),
     }
 
 
-def _dropped(run: Run, traffic: TrafficPlan) -> dict[str, int]:
+def _dropped(run: Run, traffic: TrafficPlan) -> dict[str, Any]:
     """Return how many packets, whoever's, found the queue full on the links that it crosses, in its direction."""
-    found, at = {}, traffic.from_
+    found: dict[str, int] = {}
+    by_class: dict[str, dict[str, int]] = {}
+    at = traffic.from_
     for name in traffic.links:
         link = run.network.links[name]
         way, at = ("forward", link.b.node) if link.a.node == at else ("return", link.a.node)
         counted = ((run.emulation.get("links") or {}).get(name) or {}).get(way) or {}
         if drops := counted.get("queue_drops", counted.get("dropped", 0)):
             found[name] = drops
-    return found
+            by_class |= {name: counted["class_drops"]} if "class_drops" in counted else {}
+    return {"dropped": found, "class_drops": by_class}
 
 
 def _fault(run: Run, traffic: TrafficPlan, seen: dict[str, Any]) -> str | None:
@@ -76,6 +79,12 @@ def _fault(run: Run, traffic: TrafficPlan, seen: dict[str, Any]) -> str | None:
 
 
 def _words(traffic: TrafficPlan, seen: dict[str, Any]) -> str:
-    lost = ", ".join(f"{count} at {link}" for link, count in seen["dropped"].items()) or "none"
+    lost = ", ".join(_drop_words(seen, link) for link in seen["dropped"]) or "none"
     rate = f"{seen['rate_bps'] / 1e6:.3g} Mbit/s of {traffic.protocol.upper()} for {seen['seconds']:.1f} s"
     return f"{traffic.name}: {rate} from {traffic.from_} to {traffic.to}; packets that found a queue full: {lost}"
+
+
+def _drop_words(seen: dict[str, Any], link: str) -> str:
+    by_class = seen["class_drops"].get(link, {})
+    parts = [f"{count} of {'the rest' if name == 'rest' else f'DSCP {name}'}" for name, count in by_class.items()]
+    return f"{seen['dropped'][link]} at {link}" + (f" ({', '.join(parts)})" if parts else "")

@@ -35,6 +35,14 @@ def test_a_call_over_a_full_circuit_keeps_its_way_and_waits_in_its_queue_unless_
     # A queue of 100 packets is some 80 ms; before voice goes only the packet that is under way, 1 ms.
     assert from_alice(full)["one_way_delay_ms"]["median"] > 40 + from_alice(with_qos)["one_way_delay_ms"]["median"]
     assert from_alice(with_qos)["lost"] <= from_alice(full)["lost"]
+    counted = _class_drops(with_qos)
+    assert {counts["46"] for counts in counted} == {0}
+    assert all(counts["rest"] > 0 for counts in counted)
+
+
+def _class_drops(judged: Judged) -> list[dict[str, int]]:
+    emulation = json.loads((judged.directory / "emulation.json").read_text(encoding="utf-8"))
+    return [counts["class_drops"] for counts in emulation["links"]["msee1-er-pe1"].values()]
 
 
 def _assert_sound(judged: Judged) -> None:

@@ -158,3 +158,19 @@ def test_each_difference_is_told(options: dict[str, Any], difference: str) -> No
 def test_a_missing_qdisc_and_one_too_many_are_differences() -> None:
     assert netem.differences(PLANNED, []) != []
     assert netem.differences({("w0a", "w0b"): link(shape())}, shown(limit=1000)) != []
+
+
+def test_drops_are_told_by_class_where_a_direction_has_them() -> None:
+    classes = [{"dscp": [46]}, {"dscp": [36, 34]}]
+    shapes = {"w0b": shape(rate="1Mbit", classes=classes), "w0a": shape(delay="1ms")}
+    shown = [
+        {"dev": "w0b", "kind": "prio", "parent": "root", "packets": 9, "drops": 9},
+        {"dev": "w0b", "kind": "netem", "parent": "20:1", "packets": 5, "drops": 0},
+        {"dev": "w0b", "kind": "netem", "parent": "20:2", "packets": 4, "drops": 2},
+        {"dev": "w0b", "kind": "netem", "parent": "20:8", "packets": 3, "drops": 7},
+        {"dev": "w0a", "kind": "netem", "parent": "1:1", "packets": 2, "drops": 1},
+    ]
+    assert netem.counted(shapes, shown) == {
+        "w0b": {"sent": 12, "dropped": 9, "class_drops": {"46": 0, "34 36": 2, "rest": 7}},
+        "w0a": {"sent": 2, "dropped": 1},
+    }

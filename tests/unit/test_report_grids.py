@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from testbed.report.grids import grid_of, grid_table, ladder_of, ladder_table
+from testbed.report.grids import Grid, GridCell, grid_of, grid_table, ladder_of, ladder_table
 
 
 def record(
@@ -62,6 +63,31 @@ def test_rows_and_columns_are_those_that_ran_and_controls_are_no_cells() -> None
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(grid_table(grid))
     assert "direct (FAIL)" in console.export_text()
+
+
+def narrow(table: Table) -> str:
+    """Return what a terminal of 80 columns shows."""
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    return text
+
+
+def test_a_whole_grid_is_readable_at_80_columns() -> None:
+    kinds = ("endpoint-independent", "address-dependent", "symmetric", "UDP blocked")
+    cells = {(row, column): GridCell("nat/x", "two relays", "PASS") for row in kinds for column in kinds}
+    text = narrow(grid_table(Grid(kinds, kinds, cells)))
+    assert "…" not in text
+    assert text.count("endpoint-") == text.count("independent") == 2
+
+
+def test_a_ladders_names_and_figures_are_readable_at_80_columns() -> None:
+    tried = {"grace": rung(["tcp"], 1075.5, {"udp": 1001.2})}
+    names = ("nat/symmetric-blocked", "fallback/nothing-open")
+    text = narrow(ladder_table(ladder_of(run(*(record(name, relay_transport=tried) for name in names)))))
+    assert "…" not in text
+    assert all(piece in text for piece in ("nat/", "symmetric-", "blocked", "fallback/", "nothing-open", "TCP 443"))
 
 
 def test_without_a_place_in_a_grid_there_is_none() -> None:

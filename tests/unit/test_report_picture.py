@@ -23,7 +23,9 @@ from testbed.plan.model import Plan
 from testbed.report.drops import node_drops
 from testbed.report.layout import lay_out
 from testbed.report.picture import draw_picture
+from testbed.report.places import Rectangle, free_place, words_in
 from testbed.report.record import ScenarioRecord, read_record
+from testbed.report.scene import Line
 from testbed.report.traffic import LinkTraffic, Strand, scenario_traffic
 from testbed.spec.reader import read_spec
 
@@ -225,3 +227,41 @@ def test_two_networks_that_hang_on_the_internet_stand_side_by_side() -> None:
         assert len({at[name][0] for name in behind}) == 1
     assert at["carol"][0] != at["grace"][0]
     assert at["transit1"][1] < at["transit2"][1], "the way from the first to Microsoft would lead through the second"
+
+
+def hidden(picture: ElementTree.Element, *, in_the_middle: bool = False) -> float:
+    """Return how much of the words in a picture its tags hide, or would hide in the middle of their links."""
+    words, area = list(words_in(picture)), 0.0
+    for link in (group for group in picture.iter("g") if "link" in group.get("class", "").split()):
+        tag, cable = link.find("rect"), link.find("line")
+        if tag is not None and cable is not None:
+            x, y, width, height = (float(tag.get(key, 0)) for key in ("x", "y", "width", "height"))
+            x1, y1, x2, y2 = (float(cable.get(key, 0)) for key in ("x1", "y1", "x2", "y2"))
+            middle = ((x1 + x2) / 2, (y1 + y2) / 2) if in_the_middle else (x + width / 2, y + height / 2)
+            mine = Rectangle.around(middle, width / 2, height / 2)
+            area += sum(mine.overlap(other) for other in words)
+    return area
+
+
+@pytest.mark.parametrize("sample", [P2P_EXTERNAL, NOT_ANNOUNCED, FEDERATED], ids=lambda sample: sample.row)
+def test_a_tag_on_a_link_hides_no_words(tmp_path: Path, sample: Sample) -> None:
+    record = record_of(tmp_path, sample)
+    plan = plan_of(record)
+    traffic = scenario_traffic(record, plan)
+    missing = tuple(
+        replace(one, strands=(), state="expected") if one.link.segment_kind == "microsoft" else one
+        for one in traffic.links
+    )
+    drawn = draw_picture(plan, replace(traffic, links=missing), (), record.segments, identity="p")
+    picture = ElementTree.fromstring(drawn.replace(' xmlns="http://www.w3.org/2000/svg"', ""))
+    assert "none seen" in [text.text for text in picture.iter("text")]
+    assert hidden(picture) == 0
+    assert hidden(picture, in_the_middle=True) > 0
+
+
+def test_a_tag_without_a_free_place_hides_as_little_as_it_can() -> None:
+    line = Line((0.0, 0.0), (100.0, 0.0))
+    assert free_place(line, (20, 14), []) == (50.0, 0.0)
+    left_half = Rectangle(0, -5, 60, 5)
+    assert free_place(line, (20, 14), [left_half]) == (72.0, 0.0)
+    assert free_place(line, (20, 14), [Rectangle(0, -5, 75, 5), Rectangle(75, -1, 100, 1)]) == (82.0, 0.0)

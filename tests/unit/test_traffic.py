@@ -89,7 +89,9 @@ def test_a_job_without_a_key_says_so(missing: str) -> None:
         Settings.from_job(job)
 
 
-def run_with(directory: Path, *, packets: int, spacing_ns: int, protocol: Any = "udp") -> dict[str, Any]:
+def run_with(
+    directory: Path, *, packets: int, spacing_ns: int, protocol: Any = "udp", by_class: dict[str, int] | None = None
+) -> dict[str, Any]:
     """Return the check of a run of 2 s in which alice was to send 1 Mbit/s of traffic to the Front End."""
     way = ("alice", "core", "fw-er", "ms", "fe")
     links = ("alice-core", "core-fw-er", "er", "ms-fe")
@@ -103,7 +105,9 @@ def run_with(directory: Path, *, packets: int, spacing_ns: int, protocol: Any = 
         wire.carry(way, (ALICE, 40000), (FE, 5201), b"0123456789" * 117, tcp=tcp)
         wire.now_ns += spacing_ns
     scenario: Scenario = make_scenario(leg("signaling", "alice", "online-front-end", "expressroute"))
-    drops = {"er": {"forward": {"queue_drops": 7}, "return": {"queue_drops": 9}}}
+    drops: Any = {"er": {"forward": {"queue_drops": 7}, "return": {"queue_drops": 9}}}
+    if by_class:
+        drops["er"]["forward"]["class_drops"] = by_class
     verdict = judge(wire.write(directory, scenario, links=drops))
     found: dict[str, Any] = next(check for check in verdict["checks"] if check["check"] == "traffic")
     return found
@@ -116,6 +120,13 @@ def test_traffic_that_was_there_is_told_with_what_found_a_queue_full(tmp_path: P
     assert (seen["packets"], seen["dropped"]) == (200, {"er": 7})
     assert seen["rate_bps"] == pytest.approx(1_010_000, rel=0.02)
     assert "1.01 Mbit/s of UDP for 1.9 s from alice to fe; packets that found a queue full: 7 at er" in check["reason"]
+
+
+def test_packets_that_found_a_queue_full_are_told_by_class(tmp_path: Path) -> None:
+    by_class = {"46": 0, "34 36": 2, "rest": 5}
+    check = run_with(tmp_path, packets=200, spacing_ns=9_500_000, by_class=by_class)
+    assert check["observed"]["bulk"]["class_drops"] == {"er": by_class}
+    assert check["reason"].endswith("7 at er (0 of DSCP 46, 2 of DSCP 34 36, 5 of the rest)")
 
 
 @pytest.mark.parametrize(

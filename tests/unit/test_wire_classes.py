@@ -57,7 +57,25 @@ def test_a_full_queue_drops_its_own_class_alone() -> None:
     for name, mark in (("a", 0), ("b", 0), ("c", 0), *((f"voice {n}", EF) for n in range(4))):
         link.admit(0, 1250, mark, name)
     assert link.queue_drops == 2
+    assert link.class_drops() == {"46": 1, "rest": 1}
     assert [name for name, _ in served(link)] == ["voice 0", "voice 1", "voice 2", "a", "b"]
+
+
+def test_drops_are_told_by_the_classes_of_the_shape_in_force() -> None:
+    link = direction({**PRIORITY, "queue_packets": 1}, {"dscp": [36, AF41], "queue_packets": 1}, queue_packets=1)
+    for mark in (EF, EF, AF41, 36, AF41, 0, 0, 7):
+        link.admit(0, 1250, mark, "any")
+    assert link.class_drops() == {"46": 1, "34 36": 2, "rest": 2}
+    assert sum(link.class_drops().values()) == link.queue_drops
+    link.reshape(LinkShape.model_validate({"rate": "1Mbit", "classes": [{"dscp": [AF41]}]}))
+    assert link.class_drops() == {"34": 1, "rest": 4}
+
+
+def test_a_link_without_classes_tells_of_none() -> None:
+    link = direction(queue_packets=1)
+    for _ in range(3):
+        link.admit(0, 1250, EF, "any")
+    assert (link.queue_drops, link.class_drops()) == (2, {})
 
 
 def test_what_waits_for_the_delay_is_in_its_classs_queue_too() -> None:

@@ -68,6 +68,7 @@ def test_both_cores_treat_every_packet_alike(
         assert core.admit(compiled, now_ns, size) == expected
         due += expected
     assert compiled.counters() == ours.counters()
+    assert compiled.class_drops() == ours.class_drops() == {}
 
 
 classes = st.lists(
@@ -114,6 +115,8 @@ def test_both_cores_give_every_turn_alike(
     assert core.turn_ns(compiled) is ours.turn_ns() is None
     counted = ours.counters()
     assert compiled.counters() == counted
+    assert compiled.class_drops() == ours.class_drops()
+    assert sum(ours.class_drops().values()) == counted["queue_drops"]
     assert (
         len(served)
         == counted["sent"]
