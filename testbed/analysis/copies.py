@@ -22,35 +22,39 @@ class _Copy:
     hops: set[int] = field(default_factory=set)
 
 
-def tell_apart(fresh: Bools, begins: Bools, hop: Column, network: Network) -> tuple[Ints, Ints] | None:
+def tell_apart(fresh: Bools, begins: Bools, hop: Column, network: Network) -> tuple[Ints, Bools] | None:
     """Return an order of the rows in which no packet's way is mixed with its copy's, and where each way begins in it.
 
     Rows are in order of identity and time; *fresh* marks each identity's first row, *begins* each way's as far as time
     alone tells. None where nothing is mixed: nearly always.
     """
-    leaves, reaches = network.hop_ends()
-    island = network.islands()
-    left, reached = island[leaves[hop]], island[reaches[hop]]
-    broken = ~begins
-    broken[1:] &= left[1:] != reached[:-1]
-    if not broken.any():
-        return None
-    owner = np.cumsum(fresh) - 1
-    mixed = np.unique(owner[broken])
-    mixed = mixed[np.bincount(owner, weights=begins)[mixed] > 1]
-    if not len(mixed):
-        return None
     firsts = np.append(np.flatnonzero(fresh), len(hop))
-    may_begin = network.starts_packets()[leaves[hop]]
+    sent_again = np.unique(np.searchsorted(firsts, np.flatnonzero(begins & ~fresh), "right") - 1)
+    if not len(sent_again):
+        return None
+    leaves, reaches = network.hop_ends()
+    island, starts_packets = network.islands(), network.starts_packets()
+    rows, owner = _rows_of(sent_again, firsts)
+    # The first row of an identity begins a way: what stands before it does not matter.
+    is_broken = ~begins[rows] & (island[leaves[hop[rows]]] != island[reaches[hop[rows - 1]]])
     order, starts = np.arange(len(hop)), begins.copy()
-    for number in mixed.tolist():
+    for number in sent_again[np.unique(owner[is_broken])].tolist():
         first, after = int(firsts[number]), int(firsts[number + 1])
-        group = slice(first, after)
-        copies = _copies(hop[group].tolist(), left[group].tolist(), reached[group].tolist(), may_begin[group].tolist())
-        order[group] = first + np.array([place for copy in copies for place in copy.places])
-        starts[group] = False
+        hops = hop[first:after]
+        left, reached = leaves[hops], reaches[hops]
+        copies = _copies(hops.tolist(), island[left].tolist(), island[reached].tolist(), starts_packets[left].tolist())
+        order[first:after] = first + np.array([place for copy in copies for place in copy.places])
+        starts[first:after] = False
         starts[first + np.cumsum([0, *(len(copy.places) for copy in copies[:-1])])] = True
-    return order, np.flatnonzero(starts)
+    return (order, starts) if is_broken.any() else None
+
+
+def _rows_of(numbers: Ints, firsts: Ints) -> tuple[Ints, Ints]:
+    """Return the rows of some identities, and the place of each row's identity among *numbers*."""
+    lengths = firsts[numbers + 1] - firsts[numbers]
+    owner = np.repeat(np.arange(len(numbers)), lengths)
+    before = np.cumsum(lengths) - lengths
+    return np.arange(len(owner)) + (firsts[numbers] - before)[owner], owner
 
 
 def _copies(hops: Sequence[int], left: Sequence[int], reached: Sequence[int], begin: Sequence[bool]) -> list[_Copy]:

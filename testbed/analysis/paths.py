@@ -143,10 +143,10 @@ def follow(
     identity, hop = identity[rows], hop[rows]
     fresh = np.append(True, identity[1:] != identity[:-1])
     begins = _begins(fresh, hop, network)
-    starts = np.flatnonzero(begins)
     if (told_apart := tell_apart(fresh, begins, hop, network)) is not None:
-        order, starts = told_apart
+        order, begins = told_apart
         rows, hop, flow = rows[order], hop[order], flow[order]
+    starts = np.flatnonzero(begins)
     if span is not None:
         kept, starts = _sent_within(span, packets.time_ns[rows], starts)
         rows, identity, hop, flow = rows[kept], identity[kept], hop[kept], flow[kept]
