@@ -187,7 +187,7 @@ def classify(
 ) -> Payloads:
     """Say what the payloads at *offset* are; *ports* are source and destination, *head* has HEAD_BYTES if at hand.
 
-    What looks like RTP is taken for it; `is_repeated` tells, once all packets are known, whether that stands.
+    What looks like RTP is taken for it; `Sources` tells, once all packets are known, whether that stands.
     """
 
     def zeros(kind: type[np.integer[Any]]) -> NDArray[Any]:
@@ -300,17 +300,35 @@ def _read_media(read: Reader, head: Rows, found: Payloads, like: Bools) -> None:
     found.media_bytes = only(found.length - header, media)
 
 
-def is_repeated(ssrc: NDArray[np.uint32], sequence: NDArray[np.uint16], sources: Collection[int]) -> Bools:
-    """Return which rows belong to a source with two or more sequence numbers, or to one of *sources*.
+class Sources:
+    """Which sources (SSRC) have but one sequence number: a packet alone may be anything. Packets come lot by lot."""
 
-    One packet alone may be anything.
-    """
-    seen = np.sort(ssrc.astype(np.int64) << 16 | sequence)
-    fresh = np.ones(len(seen), np.bool_)
-    fresh[1:] = seen[1:] != seen[:-1]
-    source = seen[fresh] >> 16
-    alone = np.ones(len(source), np.bool_)
-    alone[1:] &= source[1:] != source[:-1]
-    alone[:-1] &= source[:-1] != source[1:]
-    lone = np.setdiff1d(source[alone], list(sources))
-    return np.isin(ssrc, lone, invert=True)
+    def __init__(self) -> None:
+        self._repeated = np.zeros(0, np.uint32)
+        "Sorted."
+        self._single = np.zeros(0, np.int64)
+        "Source and sequence number as one number, sorted."
+
+    def add(self, ssrc: NDArray[np.uint32], sequence: NDArray[np.uint16]) -> None:
+        """Take in packets that look like RTP."""
+        if (known := is_among(ssrc, self._repeated)).all():
+            return
+        new = ssrc[~known].astype(np.int64) << 16 | sequence[~known]
+        seen = np.unique(np.concatenate((self._single, new)))
+        source = seen >> 16
+        alone = np.ones(len(seen), np.bool_)
+        alone[1:] &= source[1:] != source[:-1]
+        alone[:-1] &= source[:-1] != source[1:]
+        self._single = seen[alone]
+        self._repeated = np.union1d(self._repeated, source[~alone].astype(np.uint32))
+
+    def lone(self, expected: Collection[int]) -> NDArray[np.uint32]:
+        """Return the sources with one sequence number that are not *expected*."""
+        return np.setdiff1d((self._single >> 16).astype(np.uint32), np.array(list(expected), np.uint32))
+
+
+def is_among(values: NDArray[Any], known: NDArray[Any]) -> Bools:
+    """Return which of *values* are among those *known*, few of them and sorted."""
+    if not len(known):
+        return np.zeros(len(values), np.bool_)
+    return np.asarray(known[np.minimum(np.searchsorted(known, values), len(known) - 1)] == values, np.bool_)

@@ -19,13 +19,15 @@ from testbed.analysis.demux import (
     Payloads,
     Reader,
     Rows,
+    Sources,
     classify,
-    is_repeated,
+    is_among,
     only,
     port_table,
     widened,
 )
 from testbed.analysis.pcapng import Blocks, CaptureError, CaptureFile, CaptureInterface
+from testbed.analysis.space import Space, lots
 
 __all__ = ["Encapsulation", "Kind", "Packets", "decode"]
 
@@ -40,6 +42,7 @@ _DNS_PORT: Final = 53
 _HTTP_PORT: Final = 80
 _WRAPPED: Final = np.array([Kind.OTHER, Kind.CHANNEL_DATA, Kind.TURN_INDICATION], np.uint8)
 "By encapsulation: what a frame is if what is inside is nothing known."
+_OF_MEDIA: Final = ("ssrc", "sequence", "rtp_timestamp", "payload_type", "media_bytes")
 _FRAME_HEADER: Final = 14
 "Bytes of Ethernet's header."
 _LOOKED_AT: Final = 20 + 8 + HEAD_BYTES
@@ -103,6 +106,8 @@ class Packets:
     "Whether what is inside was read out of a TLS record (`testbed.analysis.tls`)."
     buffer: NDArray[np.uint8]
     blocks: Blocks
+    space: Space
+    "Where further columns of this capture are to lie."
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -144,53 +149,69 @@ def decode(
     file = CaptureFile(path)
     read = Reader(file.buffer)
     places = _SipPlaces(port_table(sip_ports), [_endpoint(*text.split(":")) for text in sip_endpoints])
-    columns = _Columns()
+    space = Space(path.parent)
+    columns = _Columns(space)
     for part in file.parts():
         read_so_far = (int(part.start[-1]) + int(part.length[-1])) / len(file.buffer)
         columns.add(_decode_part(file, part, columns.count, read, places), read_so_far)
+        space.forget()
     if not columns.count:
         none = np.zeros(0, np.int64)
         nothing = Blocks(file.buffer, none.astype(np.int16), none, none, none.astype(np.int32), none.astype(np.int32))
         columns.add(_decode_part(file, nothing, 0, read, places), 1)
-    return _packets(file, columns.all(), columns.count, sources)
+    return _packets(file, columns, sources)
 
 
 def _endpoint(address: str, port: str) -> int:
     return int(IPv4Address(address)) << 16 | int(port)
 
 
-def _packets(file: CaptureFile, columns: dict[str, Any], count: int, sources: Collection[int]) -> Packets:
-    _forget_lone_packets(columns, sources)
+def _packets(file: CaptureFile, decoded: "_Columns", sources: Collection[int]) -> Packets:
+    columns, count = decoded.all(), decoded.count
+    _forget_lone_packets(columns, decoded.sources.lone(sources))
     names = "interface", "time_ns", "start", "captured", "length"
     blocks = Blocks(file.buffer, *(columns.pop(name) for name in names))
     return Packets(
         interfaces=tuple(file.interfaces),
         damage=file.damage,
-        frame=np.arange(1, count + 1, dtype=np.int64),
+        frame=_frame_numbers(count, decoded.space),
         time_ns=blocks.time_ns,
         link=blocks.interface,
-        tls=np.zeros(count, np.bool_),
+        tls=decoded.space.zeros(count, np.bool_),
         buffer=file.buffer,
         blocks=blocks,
+        space=decoded.space,
         **columns,
     )
+
+
+def _frame_numbers(count: int, space: Space) -> Column:
+    numbers = space.zeros(count, np.int64)
+    for lot in lots(count):
+        numbers[lot] = np.arange(lot.start + 1, lot.stop + 1)
+    return numbers
 
 
 class _Columns:
     """Columns that grow part by part, in arrays as large as the rest of the file will need if it is like its start."""
 
-    def __init__(self) -> None:
+    def __init__(self, space: Space) -> None:
         self.count = 0
+        self.space = space
+        self.sources = Sources()
         self._arrays: dict[str, Column] = {}
 
-    def add(self, part: dict[str, Column], read_so_far: float) -> None:
+    def add(self, part: dict[str, Any], read_so_far: float) -> None:
         """Append *part*; *read_so_far* is the share of the file with which it ends."""
         first, self.count = self.count, self.count + len(part["start"])
+        media = part["kind"] == Kind.RTP
+        some = slice(None) if media.all() else media
+        self.sources.add(part["ssrc"][some], part["sequence"][some])
         for name, values in part.items():
             array = self._arrays.get(name)
             if array is None or len(array) < self.count:
                 # Zeros that nobody writes to take no memory, and many a column is zeros alone.
-                larger = np.zeros(int(1.05 * self.count / read_so_far) + 16, values.dtype)
+                larger = self.space.zeros(int(1.05 * self.count / read_so_far) + 16, values.dtype)
                 if array is not None:
                     larger[:first] = array[:first]
                 self._arrays[name] = array = larger
@@ -235,16 +256,14 @@ def _decode_part(file: CaptureFile, blocks: Blocks, before: int, read: Reader, p
     }
 
 
-def _forget_lone_packets(columns: dict[str, Any], sources: Collection[int]) -> None:
+def _forget_lone_packets(columns: dict[str, Any], lone: NDArray[np.uint32]) -> None:
     """Take back what looked like RTP and is of a source with a single sequence number: it may be anything."""
-    rows = np.flatnonzero(columns["kind"] == Kind.RTP)
-    ssrc, sequence = columns["ssrc"], columns["sequence"]
-    if len(rows) < len(ssrc):
-        ssrc, sequence = ssrc[rows], sequence[rows]
-    lone = rows[~is_repeated(ssrc, sequence, sources)]
-    columns["kind"][lone] = _WRAPPED[columns["encapsulation"][lone]]
-    for name in ("ssrc", "sequence", "rtp_timestamp", "payload_type", "media_bytes"):
-        columns[name][lone] = 0
+    for lot in lots(len(columns["kind"]) if len(lone) else 0):
+        part = {name: columns[name][lot] for name in ("kind", "ssrc", "encapsulation", *_OF_MEDIA)}
+        rows = np.flatnonzero((part["kind"] == Kind.RTP) & is_among(part["ssrc"], lone))
+        part["kind"][rows] = _WRAPPED[part["encapsulation"][rows]]
+        for name in _OF_MEDIA:
+            part[name][rows] = 0
 
 
 def _network_layer(file: CaptureFile, blocks: Blocks, read: Reader) -> tuple[Offsets, Rows, Bools, Bools, Column]:

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from testbed.analysis.demux import Ints, Kind
+from testbed.analysis.demux import Column, Ints, Kind
 from testbed.analysis.network import Direction, Network
 from testbed.analysis.packets import Packets
 from testbed.analysis.paths import Walk, Walks
@@ -163,7 +163,7 @@ def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> 
     """Return the stream of packets *members* (indices into `walks.starts`)."""
     first_row = walks.rows[walks.starts[members]]
     first_ns = packets.time_ns[first_row]
-    order = np.lexsort((packets.frame[first_row], first_ns))
+    order = _in_time(first_ns, packets.frame[first_row])
     repeated = len(order)
     order = order[_fresh(unwrap(packets.sequence[first_row[order]], 16))]
     repeated -= len(order)
@@ -194,6 +194,13 @@ def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> 
         ways=ways,
         duplicates=duplicates + repeated,
     )
+
+
+def _in_time(first_ns: Ints, frame: Column) -> Ints:
+    """Return the order of time, then of the file: a sort by two columns takes several times as long as one by one."""
+    order = np.argsort(first_ns)
+    in_order = first_ns[order]
+    return np.lexsort((frame, first_ns)) if (in_order[1:] == in_order[:-1]).any() else order
 
 
 def _fresh(sequence: Ints) -> Ints:
