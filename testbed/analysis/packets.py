@@ -27,7 +27,7 @@ from testbed.analysis.demux import (
     widened,
 )
 from testbed.analysis.pcapng import Blocks, CaptureError, CaptureFile, CaptureInterface
-from testbed.analysis.space import Space, lots
+from testbed.analysis.space import FORGET_EVERY, Space, lots
 
 __all__ = ["Encapsulation", "Kind", "Packets", "decode"]
 
@@ -153,8 +153,10 @@ def decode(
     columns = _Columns(space)
     for part in file.parts():
         read_so_far = (int(part.start[-1]) + int(part.length[-1])) / len(file.buffer)
-        columns.add(_decode_part(file, part, columns.count, read, places), read_so_far)
-        space.forget()
+        before = columns.count
+        columns.add(_decode_part(file, part, before, read, places), read_so_far)
+        if before // FORGET_EVERY < columns.count // FORGET_EVERY:
+            space.forget()
     if not columns.count:
         none = np.zeros(0, np.int64)
         nothing = Blocks(file.buffer, none.astype(np.int16), none, none, none.astype(np.int32), none.astype(np.int32))

@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.analysis.space import IN_MEMORY_BYTES
 from testbed.errors import TestbedError
 
 SECTION: Final = 0x0A0D0D0A
@@ -38,7 +39,7 @@ _OPTIONS_LOOKED_AT: Final = 4
 "epb_flags is sought among the first few options of a packet block: a writer that puts more before it is not ours."
 _WINDOW_BYTES: Final = 4 << 20
 "Taken at a time: what is looked for in it is found in the processor's cache."
-_IN_MEMORY_BYTES: Final = 32 << 20
+_IN_MEMORY_BYTES: Final = IN_MEMORY_BYTES
 "A larger file is copied to the disk that it is on: by the kernel alone, which is faster than reading it is."
 _COPIED_BYTES: Final = 1 << 30
 "By one call; what is left, by further ones."

@@ -19,6 +19,8 @@ AT_ONCE: Final = 1 << 15
 "Rows that are worked on together where all are: what they need on the way stays in the processor's cache."
 IN_MEMORY_ROWS: Final = 3 << 20
 "Longer columns lie in files."
+IN_MEMORY_BYTES: Final = 32 << 20
+"So do the bytes of captures of more."
 FORGET_EVERY: Final = 1 << 20
 "Rows worked on, after which pages are let go: a multiple of AT_ONCE."
 
@@ -30,17 +32,18 @@ class Space:
         self._folder = folder
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
-    def zeros(self, count: int, kind: DTypeLike) -> NDArray[Any]:
-        """Return *count* zeros, in a file if they are many and there is room for one."""
-        size = count * np.dtype(kind).itemsize
-        mapped = self._mapped(size) if count > IN_MEMORY_ROWS else None
+    def zeros(self, count: int, kind: DTypeLike, in_memory: int | None = None) -> NDArray[Any]:
+        """Return *count* zeros, in a file if they are more than *in_memory* (IN_MEMORY_ROWS) and there is room for one."""
+        is_large = count > (IN_MEMORY_ROWS if in_memory is None else in_memory)
+        mapped = self._mapped(count * np.dtype(kind).itemsize) if is_large else None
         return np.zeros(count, kind) if mapped is None else np.frombuffer(mapped, kind)
 
-    def longer(self, values: NDArray[Any], more: NDArray[Any]) -> NDArray[Any]:
+    def longer(self, values: NDArray[Any], more: NDArray[Any], in_memory: int | None = None) -> NDArray[Any]:
         """Return *values* with *more* behind them."""
-        joined = self.zeros(len(values) + len(more), values.dtype)
-        for part in lots(len(values)):
-            joined[part] = values[part]
+        joined = self.zeros(len(values) + len(more), values.dtype, in_memory)
+        for lot in lots(len(values), FORGET_EVERY):
+            joined[lot] = values[lot]
+            self.forget()
         joined[len(values) :] = more
         return joined
 

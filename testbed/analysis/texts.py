@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from testbed.analysis.demux import Encapsulation, Ints, Payloads, Reader, classify
 from testbed.analysis.packets import TCP, Kind, Packets
+from testbed.analysis.space import IN_MEMORY_BYTES
 
 _HEADER: Final = 4
 "Of ChannelData, and the first bytes of a STUN message: type or channel, and length."
@@ -42,7 +43,8 @@ def add_bytes(packets: Packets, texts: Sequence[bytes]) -> tuple[Packets, list[i
     """Put *texts* behind the capture's own bytes, and return where each begins."""
     ends = np.cumsum([len(packets.buffer), *map(len, texts)])
     added = np.frombuffer(b"".join(texts) + _PADDING, np.uint8)
-    return replace(packets, buffer=np.concatenate((packets.buffer, added))), ends[:-1].tolist()
+    buffer = packets.space.longer(packets.buffer, added, IN_MEMORY_BYTES)
+    return replace(packets, buffer=buffer), ends[:-1].tolist()
 
 
 def with_texts(packets: Packets, texts: Sequence[Text], *, tls: bool = False) -> Packets:
@@ -79,7 +81,7 @@ def _columns(packets: Packets, rows: Ints, *, is_first: bool) -> Iterator[tuple[
     for field in fields(Packets):
         values = getattr(packets, field.name)
         if isinstance(values, np.ndarray) and field.name != "buffer":
-            yield field.name, values.copy() if is_first else np.concatenate((values, values[rows]))
+            yield field.name, packets.space.longer(values, values[:0] if is_first else values[rows])
 
 
 def _following(packets: Packets) -> Iterator[Text]:
