@@ -33,7 +33,7 @@ class Space:
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
     def zeros(self, count: int, kind: DTypeLike, in_memory: int | None = None) -> NDArray[Any]:
-        """Return *count* zeros, in a file if they are more than *in_memory* (IN_MEMORY_ROWS) and there is room for one."""
+        """Return *count* zeros, in a file if they are more than *in_memory* (IN_MEMORY_ROWS) and it has room."""
         is_large = count > (IN_MEMORY_ROWS if in_memory is None else in_memory)
         mapped = self._mapped(count * np.dtype(kind).itemsize) if is_large else None
         return np.zeros(count, kind) if mapped is None else np.frombuffer(mapped, kind)
