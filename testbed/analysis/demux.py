@@ -26,7 +26,7 @@ _XOR_PEER_ADDRESS: Final = 0x0012
 _DATA: Final = 0x0013
 _ATTRIBUTES_LOOKED_AT: Final = 8
 "An indication carries a peer address, data and at most a few more (RFC 8656 section 11)."
-_HEAD_BYTES: Final = 12
+HEAD_BYTES: Final = 12
 "Of a payload: what tells STUN, ChannelData and RTP apart, and RTP's fixed header."
 _APPLICATION_DATA: Final = 23
 "Content type of a DTLS record (RFC 6347 section 4.1); one datagram's records are of one type here."
@@ -65,22 +65,46 @@ class Encapsulation(IntEnum):
 
 
 class Rows:
-    """The same few bytes of every packet, one row each: a field of all of them is one strided read."""
+    """The same few bytes of every packet, one row each: a field of all of them is one strided read.
 
-    def __init__(self, bytes_: NDArray[np.uint8]) -> None:
+    A field that not all packets have is 0 in the rows outside *where*.
+    """
+
+    def __init__(self, reader: "Reader", at: Offsets, bytes_: NDArray[np.uint8]) -> None:
+        self._reader = reader
+        self._at = at
         self._bytes = bytes_
 
-    def u8(self, at: int) -> NDArray[np.uint8]:
+    def further(self, step: Column, width: int) -> "Rows":
+        """Return *width* bytes from *step* bytes further on: mostly at hand, for most headers are of one length."""
+        first = int(step[0]) if len(step) else 0
+        if first + width <= self._bytes.shape[1] and (step == first).all():
+            return Rows(self._reader, self._at + first, self._bytes[:, first : first + width])
+        return self._reader.rows(self._at + step, width)
+
+    def u8(self, at: int, where: Bools | None = None) -> NDArray[np.uint8]:
         """Return byte number *at* of every row."""
-        return self._bytes[:, at].copy()
+        return self._field(at, np.dtype(np.uint8), where)
 
-    def u16(self, at: int) -> NDArray[np.uint16]:
+    def u16(self, at: int, where: Bools | None = None) -> NDArray[np.uint16]:
         """Return the big-endian 16-bit numbers at byte *at*."""
-        return self._bytes[:, at : at + 2].view(">u2")[:, 0].astype(np.uint16)
+        return self._field(at, np.dtype(np.uint16), where)
 
-    def u32(self, at: int) -> NDArray[np.uint32]:
+    def u32(self, at: int, where: Bools | None = None) -> NDArray[np.uint32]:
         """Return the big-endian 32-bit numbers at byte *at*."""
-        return self._bytes[:, at : at + 4].view(">u4")[:, 0].astype(np.uint32)
+        return self._field(at, np.dtype(np.uint32), where)
+
+    def _field(self, at: int, kind: np.dtype[Any], where: Bools | None) -> NDArray[Any]:
+        if where is not None and not where.any():
+            return np.zeros(len(self._at), kind)
+        big_endian = self._bytes[:, at : at + kind.itemsize].view(kind.newbyteorder(">"))[:, 0]
+        values = big_endian.astype(kind)
+        return values if where is None else only(values, where)
+
+
+def only(values: NDArray[Any], where: Bools) -> NDArray[Any]:
+    """Return *values*, with 0 outside *where*."""
+    return values if where.all() else values * where
 
 
 class Reader:
@@ -98,14 +122,14 @@ class Reader:
         if width not in self._views:
             # An overlapping view: element i is the bytes that start at byte i, so that one gather copies whole rows.
             self._views[width] = np.ndarray((size - width + 1,), f"V{width}", self._buffer.data, 0, (1,))
-        behind = at > size - width
-        rows = self._views[width][np.minimum(at, size - width) if behind.any() else at]
-        bytes_ = rows.view(np.uint8).reshape(-1, width)
-        for row in np.flatnonzero(behind).tolist():
+        last = size - width
+        is_inside = not len(at) or int(at.max()) <= last
+        bytes_ = self._views[width][at if is_inside else np.minimum(at, last)].view(np.uint8).reshape(-1, width)
+        for row in () if is_inside else np.flatnonzero(at > last).tolist():
             rest = self._buffer[int(at[row]) :]
             bytes_[row] = 0
             bytes_[row, : len(rest)] = rest
-        return Rows(bytes_)
+        return Rows(self, at, bytes_)
 
 
 def port_table(ports: Collection[int]) -> Bools:
@@ -159,10 +183,11 @@ def classify(
     *,
     over_tcp: Bools,
     ports: tuple[NDArray[np.uint16], NDArray[np.uint16]],
+    head: Rows | None = None,
 ) -> Payloads:
-    """Say what the payloads at *offset* are; *ports* are source and destination.
+    """Say what the payloads at *offset* are; *ports* are source and destination, *head* has HEAD_BYTES if at hand.
 
-    What looks like RTP is taken for it; `is_repeated` tells, once all packets are known, whether that stands.
+    What looks like RTP is taken for it; `Sources` tells, once all packets are known, whether that stands.
     """
 
     def zeros(kind: type[np.integer[Any]]) -> NDArray[Any]:
@@ -183,28 +208,32 @@ def classify(
         payload_type=zeros(np.uint8),
         media_bytes=zeros(np.int32),
     )
-    head = read.rows(offset, _HEAD_BYTES)
+    head = read.rows(offset, HEAD_BYTES) if head is None else head
     if _open_channel_data(head, found, over_tcp) | _read_stun(read, head, found):
-        head = read.rows(found.offset, _HEAD_BYTES)
+        head = read.rows(found.offset, HEAD_BYTES)
     first = _first_bytes(head, found.length)
     inside = found.encapsulation != Encapsulation.NONE
     plain = ~over_tcp | inside
-    found.kind[inside & _is_stun(head, found.length, first)] = Kind.STUN
-    dtls = plain & (first >= 20) & (first <= 63) & (found.length >= 13)
-    found.kind[dtls] = Kind.DTLS
-    found.kind[dtls & (first == _APPLICATION_DATA)] = Kind.DATA
+    if inside.any():
+        found.kind[inside & _is_stun(head, found.length, first)] = Kind.STUN
+    if (dtls := plain & (first >= 20) & (first <= 63) & (found.length >= 13)).any():
+        found.kind[dtls] = Kind.DTLS
+        found.kind[dtls & (first == _APPLICATION_DATA)] = Kind.DATA
     known_other = _IS_NOT_MEDIA_PORT[ports[0]] | _IS_NOT_MEDIA_PORT[ports[1]]
-    _read_media(read, head, found, plain & ~known_other & (first >= 128) & (first <= 191) & (found.length >= 8))
+    _read_media(read, head, found, plain & ~known_other & (first >> 6 == 2) & (found.length >= 8))
     return found
 
 
 def _first_bytes(head: Rows, length: NDArray[np.int32]) -> NDArray[np.uint8]:
     """Return the payloads' first bytes; 255, which nothing begins with, for an empty one."""
-    return head.u8(0) | np.where(length > 0, np.uint8(0), np.uint8(255))
+    first, is_empty = head.u8(0), length <= 0
+    first[is_empty] = 255
+    return first
 
 
 def _is_stun(head: Rows, length: NDArray[np.int32], first: NDArray[np.uint8]) -> Bools:
-    return np.asarray((first <= 3) & (length >= 20) & (head.u32(4) == MAGIC_COOKIE), np.bool_)
+    like = (first <= 3) & (length >= 20)
+    return np.asarray(like & (head.u32(4, like) == MAGIC_COOKIE), np.bool_)
 
 
 def _open_channel_data(head: Rows, found: Payloads, over_tcp: Bools) -> bool:
@@ -216,7 +245,7 @@ def _open_channel_data(head: Rows, found: Payloads, over_tcp: Bools) -> bool:
     inner = head.u16(2).astype(np.int32)
     # Over UDP the message may be padded, over TCP it must be and others may follow (RFC 8656 section 12.5).
     hit &= (inner + 4 <= found.length) & (over_tcp | (found.length - inner < 8))
-    found.channel = head.u16(0) * hit
+    found.channel = head.u16(0, hit)
     found.offset = found.offset + hit * np.int64(4)
     found.length = np.where(hit, inner, found.length)
     found.encapsulation[hit] = Encapsulation.CHANNEL_DATA
@@ -230,7 +259,7 @@ def _read_stun(read: Reader, head: Rows, found: Payloads) -> bool:
     is_stun &= found.encapsulation == Encapsulation.NONE
     if not is_stun.any():
         return False
-    found.stun_type = head.u16(0) * is_stun
+    found.stun_type = head.u16(0, is_stun)
     found.kind[is_stun] = Kind.STUN
     rows = np.flatnonzero((found.stun_type == SEND_INDICATION) | (found.stun_type == DATA_INDICATION))
     found.kind[rows] = Kind.TURN_INDICATION
@@ -253,7 +282,7 @@ def _read_media(read: Reader, head: Rows, found: Payloads, like: Bools) -> None:
     second = head.u8(1)
     is_control = like & (second >= 192) & (second <= 223)
     # An RTCP packet says its own length in words less one; a compound packet or SRTCP has more behind it.
-    control = is_control & ((head.u16(2).astype(np.int32) + 1) * 4 <= found.length)
+    control = is_control & ((head.u16(2, is_control).astype(np.int32) + 1) * 4 <= found.length)
     media = like & ~is_control & (found.length >= 12)
     first = head.u8(0)
     header = 12 + 4 * (first & 15).astype(np.int32)
@@ -264,24 +293,42 @@ def _read_media(read: Reader, head: Rows, found: Payloads, like: Bools) -> None:
     media &= header <= found.length
     found.kind[control] = Kind.RTCP
     found.kind[media] = Kind.RTP
-    found.ssrc = np.where(control, head.u32(4), head.u32(8) * media)
-    found.sequence = head.u16(2) * media
-    found.rtp_timestamp = head.u32(4) * media
-    found.payload_type = np.where(control, second, (second & 127) * media)
-    found.media_bytes = (found.length - header) * media
+    found.ssrc = head.u32(8, media) | head.u32(4, control)
+    found.sequence = head.u16(2, media)
+    found.rtp_timestamp = head.u32(4, media)
+    found.payload_type = only(second & np.uint8(127), media) | only(second, control)
+    found.media_bytes = only(found.length - header, media)
 
 
-def is_repeated(ssrc: NDArray[np.uint32], sequence: NDArray[np.uint16], sources: Collection[int]) -> Bools:
-    """Return which rows belong to a source with two or more sequence numbers, or to one of *sources*.
+class Sources:
+    """Which sources (SSRC) have but one sequence number: a packet alone may be anything. Packets come lot by lot."""
 
-    One packet alone may be anything.
-    """
-    seen = np.sort(ssrc.astype(np.int64) << 16 | sequence)
-    fresh = np.ones(len(seen), np.bool_)
-    fresh[1:] = seen[1:] != seen[:-1]
-    source = seen[fresh] >> 16
-    alone = np.ones(len(source), np.bool_)
-    alone[1:] &= source[1:] != source[:-1]
-    alone[:-1] &= source[:-1] != source[1:]
-    lone = np.setdiff1d(source[alone], list(sources))
-    return np.isin(ssrc, lone, invert=True)
+    def __init__(self) -> None:
+        self._repeated = np.zeros(0, np.uint32)
+        "Sorted."
+        self._single = np.zeros(0, np.int64)
+        "Source and sequence number as one number, sorted."
+
+    def add(self, ssrc: NDArray[np.uint32], sequence: NDArray[np.uint16]) -> None:
+        """Take in packets that look like RTP."""
+        if (known := is_among(ssrc, self._repeated)).all():
+            return
+        new = ssrc[~known].astype(np.int64) << 16 | sequence[~known]
+        seen = np.unique(np.concatenate((self._single, new)))
+        source = seen >> 16
+        alone = np.ones(len(seen), np.bool_)
+        alone[1:] &= source[1:] != source[:-1]
+        alone[:-1] &= source[:-1] != source[1:]
+        self._single = seen[alone]
+        self._repeated = np.union1d(self._repeated, source[~alone].astype(np.uint32))
+
+    def lone(self, expected: Collection[int]) -> NDArray[np.uint32]:
+        """Return the sources with one sequence number that are not *expected*."""
+        return np.setdiff1d((self._single >> 16).astype(np.uint32), np.array(list(expected), np.uint32))
+
+
+def is_among(values: NDArray[Any], known: NDArray[Any]) -> Bools:
+    """Return which of *values* are among those *known*, few of them and sorted."""
+    if not len(known):
+        return np.zeros(len(values), np.bool_)
+    return np.asarray(known[np.minimum(np.searchsorted(known, values), len(known) - 1)] == values, np.bool_)

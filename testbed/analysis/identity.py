@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from testbed.analysis.demux import Column, Ints, Kind
 from testbed.analysis.packets import TCP, UDP, Packets
+from testbed.analysis.space import lots
 
 Hashes = NDArray[np.uint64]
-_AT_ONCE: Final = 1 << 15
-"Rows hashed at a time: what they need on the way stays in the processor's cache."
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 _ODD_2: Final = np.uint64(0xBF58476D1CE4E5B9)
 
@@ -24,9 +23,8 @@ _ODD_2: Final = np.uint64(0xBF58476D1CE4E5B9)
 def mix(*columns: Column | Hashes) -> Hashes:
     """Fold columns into one 64-bit hash a row (multiply and shift, as splitmix64 does)."""
     total = np.empty(len(columns[0]), np.uint64)
-    for first in range(0, len(total), _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
-        total[part] = _mixed([column[part] for column in columns])
+    for lot in lots(len(total)):
+        total[lot] = _mixed([column[lot] for column in columns])
     return total
 
 
@@ -41,17 +39,18 @@ def _mixed(columns: Sequence[Column | Hashes]) -> Hashes:
     return total
 
 
-def identities(packets: Packets) -> Hashes:
-    """Return each row's identity; meaningful for UDP and TCP rows only."""
-    identity = mix(packets.ssrc.astype(np.uint64) << np.uint64(32) | packets.rtp_timestamp, packets.sequence)
-    carried = (packets.protocol == TCP) | (packets.protocol == UDP)
-    other = np.flatnonzero((packets.kind != Kind.RTP) & carried)
-    if not len(other):
+def identities(packets: Packets, lot: slice = slice(None)) -> Hashes:
+    """Return the identity of each row, or of those in *lot*; meaningful for UDP and TCP rows only."""
+    source = packets.ssrc[lot].astype(np.uint64) << np.uint64(32) | packets.rtp_timestamp[lot]
+    identity = mix(source, packets.sequence[lot])
+    protocol = packets.protocol[lot]
+    others = np.flatnonzero((packets.kind[lot] != Kind.RTP) & ((protocol == TCP) | (protocol == UDP)))
+    if not len(others):
         return identity
-    is_tcp = packets.protocol[other] == TCP
+    other = others + (lot.start or 0)
     # A TURN message over TCP is followed by what is inside it, as over UDP: the segment itself ends at the relay.
-    segment = is_tcp & (packets.encapsulation[other] == 0)
-    identity[other] = mix(
+    segment = (packets.protocol[other] == TCP) & (packets.encapsulation[other] == 0)
+    identity[others] = mix(
         _payload_hashes(packets, other),
         packets.inner_length[other],
         *(

@@ -8,14 +8,15 @@ sends or receives tells video from application sharing, if the topology gives ea
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.analysis.demux import Ints, Kind
+from testbed.analysis.demux import Bools, Kind, is_among
 from testbed.analysis.packets import Packets
 from testbed.analysis.sip_text import sip_texts
+from testbed.analysis.space import lots
 from testbed.plan.marks import has_port, marks_at
 from testbed.plan.model import Plan
 from testbed.topology import MediaKind
@@ -44,19 +45,36 @@ def kind_named(code: int) -> MediaKind | None:
 
 def media_kinds(packets: Packets, plan: Plan) -> NDArray[np.uint8]:
     """Return the code of each row's kind of media."""
-    codes = np.zeros(len(packets), np.uint8)
-    codes[packets.kind == Kind.DATA] = code_of("file-transfer")
-    rows = np.flatnonzero((packets.kind == Kind.RTP) | (packets.kind == Kind.RTCP))
-    ssrc = packets.ssrc[rows]
-    sources = np.unique(ssrc)
-    place = np.searchsorted(sources, ssrc)
+    codes = packets.space.zeros(len(packets), np.uint8)
+    sources = _sources(packets)
     described = described_sources(packets)
     named = np.zeros(len(sources), np.uint8)
     for index, source in enumerate(sources.tolist()):
-        if (kind := described.get(source) or _told_by_packets(packets, rows[place == index], plan)) is not None:
+        if (kind := described.get(source) or _told_by_packets(packets, source, plan)) is not None:
             named[index] = code_of(kind)
-    codes[rows] = named[place]
+    for lot in lots(len(packets)):
+        kind_of, ssrc = packets.kind[lot], packets.ssrc[lot]
+        codes[lot][kind_of == Kind.DATA] = code_of("file-transfer")
+        media = _is_media(kind_of)
+        if media.all():
+            codes[lot] = named[np.searchsorted(sources, ssrc)]
+        else:
+            codes[lot][media] = named[np.searchsorted(sources, ssrc[media])]
     return codes
+
+
+def _sources(packets: Packets) -> NDArray[np.uint32]:
+    """Return the sources of all media, sorted."""
+    found = np.zeros(0, np.uint32)
+    for lot in lots(len(packets)):
+        ssrc = packets.ssrc[lot][_is_media(packets.kind[lot])]
+        if not (known := is_among(ssrc, found)).all():
+            found = np.union1d(found, ssrc[~known])
+    return found
+
+
+def _is_media(kind: NDArray[Any]) -> Bools:
+    return np.asarray((kind == Kind.RTP) | (kind == Kind.RTCP), np.bool_)
 
 
 def described_sources(packets: Packets) -> dict[int, MediaKind]:
@@ -77,14 +95,19 @@ def _kind_of(section: bytes) -> MediaKind:
     return "application-sharing" if _SLIDES.search(section) else "video"
 
 
-def _told_by_packets(packets: Packets, rows: Ints, plan: Plan) -> MediaKind | None:
+def _told_by_packets(packets: Packets, source: int, plan: Plan) -> MediaKind | None:
     """Return the kind of one source that no description names: by its payload type, else by its ports."""
-    media = rows[packets.kind[rows] == Kind.RTP]
-    if len(media) and int(packets.payload_type[media[0]]) in _STATIC_AUDIO:
-        return "audio"
-    columns = ((packets.source, packets.source_port), (packets.destination, packets.destination_port))
-    ends = [np.unique(address[rows].astype(np.int64) << 16 | port[rows]) for address, port in columns]
-    told = {kind for end in np.concatenate(ends).tolist() for kind in _kinds_at(plan, end >> 16, end & 0xFFFF)}
+    p, is_first, ends = packets, True, set[int]()
+    for lot in lots(len(p)):
+        mine = p.ssrc[lot] == source
+        if is_first and (media := mine & (p.kind[lot] == Kind.RTP)).any():
+            is_first = False
+            if int(p.payload_type[lot][np.argmax(media)]) in _STATIC_AUDIO:
+                return "audio"
+        rows = np.flatnonzero(mine & _is_media(p.kind[lot])) + lot.start
+        for address, port in ((p.source, p.source_port), (p.destination, p.destination_port)):
+            ends.update(np.unique(address[rows].astype(np.int64) << 16 | port[rows]).tolist())
+    told = {kind for end in ends for kind in _kinds_at(plan, end >> 16, end & 0xFFFF)}
     return told.pop() if len(told) == 1 else None
 
 

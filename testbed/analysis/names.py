@@ -12,7 +12,7 @@ import numpy as np
 from testbed.analysis.demux import Kind
 from testbed.analysis.network import Network
 from testbed.analysis.packets import UDP, Packets
-from testbed.analysis.paths import hops_of
+from testbed.analysis.sightings import hops_of
 
 _PORT = 53
 

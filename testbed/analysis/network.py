@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, ip_network
 from typing import Final
 
@@ -78,6 +79,7 @@ class Network:
         """Return, by node number, the island of incompletely captured links it is on."""
         return np.array(self._islands, np.int64)
 
+    @cached_property
     def receivers(self) -> Ints:
         """Return, by hop number, the MAC address that a frame must have to be for that end; ANYONE for a switch."""
         by_link = {(i.link, node.name): i.mac for node in self.plan.nodes for i in node.interfaces}

@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.analysis.space import IN_MEMORY_BYTES
 from testbed.errors import TestbedError
 
 SECTION: Final = 0x0A0D0D0A
@@ -30,13 +31,15 @@ _MAGIC: Final = bytes.fromhex("4d3c2b1a")
 _COMMENT, _FLAGS = 1, 2
 _IF_NAME, _IF_TSRESOL = 2, 9
 _ISB_RECEIVED, _ISB_DROPPED = 4, 5
+_HEAD_WORDS: Final = 7
+"Of an Enhanced Packet Block before the packet."
 _FIXED_BYTES: Final = 32
 "Of an Enhanced Packet Block: everything but the packet and the options."
 _OPTIONS_LOOKED_AT: Final = 4
 "epb_flags is sought among the first few options of a packet block: a writer that puts more before it is not ours."
 _WINDOW_BYTES: Final = 4 << 20
 "Taken at a time: what is looked for in it is found in the processor's cache."
-_IN_MEMORY_BYTES: Final = 32 << 20
+_IN_MEMORY_BYTES: Final = IN_MEMORY_BYTES
 "A larger file is copied to the disk that it is on: by the kernel alone, which is faster than reading it is."
 _COPIED_BYTES: Final = 1 << 30
 "By one call; what is left, by further ones."
@@ -97,9 +100,12 @@ class Blocks:
         for _ in range(_OPTIONS_LOOKED_AT):
             inside = at + 8 <= end
             rows, at, end = (rows, at, end) if inside.all() else (rows[inside], at[inside], end[inside])
-            head = words[at >> 2]
+            option = _gathered(words, at >> 2, 2)
+            head = option[:, 0]
             hit = head == (4 << 16 | _FLAGS)
-            found[rows[hit]] = words[(at[hit] >> 2) + 1]
+            if len(hit) == len(found) and hit.all():
+                return option[:, 1]
+            found[rows[hit]] = option[hit, 1]
             more = ~hit & (head & 0xFFFF != 0)
             if not more.any():
                 break
@@ -144,7 +150,7 @@ class CaptureFile:
         while at <= last and self.damage is None:
             begin, behind = at, min(at + (_WINDOW_BYTES >> 2), last + 1)
             found, at = self._walk(words, at, behind)
-            if len(found) and len((part := self._columns(words, found)).start):
+            if len(found.at) and len((part := self._columns(found)).start):
                 yield part
             self._forget(4 * begin, 4 * at)
         if self.damage is None and 4 * at != len(self.buffer):
@@ -161,25 +167,25 @@ class CaptureFile:
         if self._map is not None and (size := behind - first & ~(mmap.PAGESIZE - 1)):
             self._map.madvise(mmap.MADV_DONTNEED, first, size)
 
-    def _walk(self, words: NDArray[np.uint32], at: int, behind: int) -> tuple[Offsets, int]:
-        """Return word offsets of the packet blocks that begin from *at* up to *behind*, and where the next one begins.
+    def _walk(self, words: NDArray[np.uint32], at: int, behind: int) -> tuple["_Heads", int]:
+        """Return the packet blocks that begin from *at* up to *behind*, and where the next one begins.
 
         What looks like packet blocks is found all at once; then only where they do not follow each other is looked at.
         """
-        looks, following = _likely_packets(words, at, behind)
-        breaks = np.append(np.flatnonzero(following[:-1] != looks[1:]), len(looks) - 1)
-        found: list[Offsets] = []
+        looks = _likely_packets(words, at, behind)
+        breaks = np.append(np.flatnonzero(looks.following[:-1] != looks.at[1:]), len(looks.at) - 1)
+        found: list[slice] = []
         while at < behind and self.damage is None:
-            first = int(np.searchsorted(looks, at))
-            if first < len(looks) and looks[first] == at:
+            first = int(np.searchsorted(looks.at, at))
+            if first < len(looks.at) and looks.at[first] == at:
                 last = int(breaks[np.searchsorted(breaks, first)])
-                found.append(looks[first : last + 1])
-                at = int(following[last])
+                found.append(slice(first, last + 1))
+                at = int(looks.following[last])
             elif (length := self._take_other(words, at)) is not None:
                 at += length >> 2
             else:
                 break
-        return (np.concatenate(found) if found else looks[:0]), at
+        return looks[found[0] if len(found) == 1 else np.r_[(*found, slice(0))]], at
 
     def _take_other(self, words: NDArray[np.uint32], at: int) -> int | None:
         """Take a block that is not a sound packet block; return its length, or None, with `damage` set."""
@@ -201,21 +207,21 @@ class CaptureFile:
                 self.interfaces[number] = _with_statistics(described, self._raw, offset, offset + length - 4)
         return length if self.damage is None else None
 
-    def _columns(self, words: NDArray[np.uint32], at: Offsets) -> Blocks:
-        number = words[at + 2]
-        if (bad := number >= len(self.interfaces)).any():
+    def _columns(self, heads: "_Heads") -> Blocks:
+        if (bad := heads.words[:, 2] >= len(self.interfaces)).any():
             first = int(np.argmax(bad))
-            self.damage = f"damaged at byte {4 * int(at[first])}: a packet of an interface that is not described"
-            at, number = at[:first], number[:first]
+            self.damage = f"damaged at byte {4 * int(heads.at[first])}: a packet of an interface that is not described"
+            heads = heads[:first]
+        _, length, number, high, low, captured, _ = heads.words.T
         tick_ns = np.array([interface.tick_ns for interface in self.interfaces] or [1], np.int64)
-        ticks = words[at + 3].astype(np.int64) << 32 | words[at + 4]
+        ticks = high.astype(np.int64) << 32 | low
         return Blocks(
             buffer=self.buffer,
             interface=number.astype(np.int16),
             time_ns=ticks * tick_ns[number] if len(set(tick_ns.tolist())) > 1 else ticks * tick_ns[0],
-            start=4 * at + 28,
-            captured=words[at + 5].astype(np.int32),
-            length=words[at + 1].astype(np.int32),
+            start=4 * heads.at + 4 * _HEAD_WORDS,
+            captured=captured.astype(np.int32),
+            length=length.astype(np.int32),
         )
 
 
@@ -254,17 +260,40 @@ def _in_memory(file: FileIO, size: int) -> Bytes:
     return read[:filled]
 
 
-def _likely_packets(words: NDArray[np.uint32], at: int, behind: int) -> tuple[Offsets, Offsets]:
-    """Return the word offsets at which sound packet blocks seem to begin, and those behind their ends."""
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """The beginnings of what looks like packet blocks; offsets count words."""
+
+    at: Offsets
+    following: Offsets
+    "Behind their ends."
+    words: NDArray[np.uint32]
+    "One row a block: type, length, interface, time (high, low), bytes captured, bytes that the packet had."
+
+    def __getitem__(self, some: slice | Offsets) -> "_Heads":
+        return _Heads(self.at[some], self.following[some], self.words[some])
+
+
+def _likely_packets(words: NDArray[np.uint32], at: int, behind: int) -> _Heads:
+    """Return where sound packet blocks seem to begin."""
     looks = np.flatnonzero(words[at:behind] == PACKET) + at
     looks = looks[: np.searchsorted(looks, len(words) - (_FIXED_BYTES >> 2), "right")]
-    length = words[looks + 1].astype(np.int64)
+    heads = _gathered(words, looks, _HEAD_WORDS)
+    length, captured = heads[:, 1], heads[:, 5]
     following = looks + (length >> 2)
-    sound = (length >= _FIXED_BYTES) & (length & 3 == 0) & (following <= len(words))
-    if not sound.all():
-        looks, length, following = looks[sound], length[sound], following[sound]
-    sound = (words[following - 1] == length) & (words[looks + 5] + np.int64(_FIXED_BYTES) <= length)
-    return (looks, following) if sound.all() else (looks[sound], following[sound])
+    room = np.maximum(length, _FIXED_BYTES) - np.uint32(_FIXED_BYTES)
+    sound = (length & 3 == 0) & (length >= _FIXED_BYTES) & (captured <= room) & (following <= len(words))
+    sound &= words[np.minimum(following, len(words)) - 1] == length
+    found = _Heads(looks, following, heads)
+    return found if sound.all() else found[np.flatnonzero(sound)]
+
+
+def _gathered(words: NDArray[np.uint32], at: Offsets, count: int) -> NDArray[np.uint32]:
+    """Return *count* words from each offset, one row each: one copy a row, where each word alone would be one."""
+    if not len(at):
+        return np.zeros((0, count), np.uint32)
+    rows = np.ndarray((len(words) - count + 1,), f"V{4 * count}", words.data, 0, (4,))[at]
+    return rows.view("<u4").reshape(-1, count)
 
 
 def _describe(path: Path, raw: memoryview, offset: int, end: int) -> CaptureInterface:

@@ -11,14 +11,16 @@ import numpy as np
 from pydantic import ValidationError
 
 from testbed.analysis.drops import Drop, find_drops
+from testbed.analysis.grouping import Span
 from testbed.analysis.media_kinds import media_kinds
 from testbed.analysis.messages import StunMessage, Unreachable, stun_messages, unreachables
 from testbed.analysis.names import Question, questions
 from testbed.analysis.network import Network
 from testbed.analysis.packets import Kind, Packets, decode
-from testbed.analysis.paths import Span, Walks, follow
+from testbed.analysis.paths import Walks, follow
+from testbed.analysis.segments import Ends
 from testbed.analysis.texts import unfold
-from testbed.analysis.tls import KEY_LOG, Ends, Secrets, open_tls, read_key_log, sealed
+from testbed.analysis.tls import KEY_LOG, Secrets, open_tls, read_key_log, sealed
 from testbed.errors import TestbedError
 from testbed.plan.model import Plan
 from testbed.scenario import Scenario

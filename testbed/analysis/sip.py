@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from testbed.analysis.demux import Bools, Kind
-from testbed.analysis.paths import hops_of
 from testbed.analysis.run import Run
+from testbed.analysis.sightings import hops_of
 
 _START: Final = re.compile(rb"^(?:SIP/2\.0 (\d{3})\b[^\r\n]*|[A-Z]+ \S+ SIP/2\.0)\r?$", re.MULTILINE)
 _CALL_ID: Final = re.compile(rb"^(?:Call-ID|i)\s*:\s*(\S+)", re.MULTILINE | re.IGNORECASE)

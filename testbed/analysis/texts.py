@@ -11,12 +11,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.analysis.demux import Encapsulation, Ints, Payloads, Reader, classify
+from testbed.analysis.demux import MAGIC_COOKIE, Encapsulation, Ints, Payloads, Reader, classify
 from testbed.analysis.packets import TCP, Kind, Packets
+from testbed.analysis.segments import between, ends_of, streams
+from testbed.analysis.space import IN_MEMORY_BYTES
 
 _HEADER: Final = 4
 "Of ChannelData, and the first bytes of a STUN message: type or channel, and length."
 _STUN_HEADER: Final = 20
+_COOKIE: Final = MAGIC_COOKIE.to_bytes(4, "big")
+_RESERVED_CHANNEL: Final = 0x50
+"Channel numbers end at 0x4FFF."
 _PADDING: Final = b"\0" * 16
 "Behind texts that are added to the buffer: readers take a few bytes at a time."
 
@@ -34,15 +39,28 @@ class Text:
 
 
 def unfold(packets: Packets) -> Packets:
-    """Return *packets* with a row for every ChannelData message that follows another one in its segment."""
-    return with_texts(packets, list(_following(packets)))
+    """Return *packets* with every TURN message over TCP told: in a row of its own if it follows another in its segment.
+
+    A message that goes on in the next segment is told of the one in which it begins.
+    """
+    found = sorted(_messages(packets), key=lambda message: (message.row, message.offset))
+    apart = list(dict.fromkeys(message.text for message in found if message.text))
+    longer, offsets = add_bytes(packets, apart) if apart else (packets, [])
+    place = dict(zip(apart, offsets, strict=True))
+    texts = [
+        Text(each.row, place[each.text] if each.text else each.offset, each.length, each.is_first)
+        for each in found
+        if each.text or not each.is_first
+    ]
+    return with_texts(longer, texts)
 
 
 def add_bytes(packets: Packets, texts: Sequence[bytes]) -> tuple[Packets, list[int]]:
     """Put *texts* behind the capture's own bytes, and return where each begins."""
     ends = np.cumsum([len(packets.buffer), *map(len, texts)])
     added = np.frombuffer(b"".join(texts) + _PADDING, np.uint8)
-    return replace(packets, buffer=np.concatenate((packets.buffer, added))), ends[:-1].tolist()
+    buffer = packets.space.longer(packets.buffer, added, IN_MEMORY_BYTES)
+    return replace(packets, buffer=buffer), ends[:-1].tolist()
 
 
 def with_texts(packets: Packets, texts: Sequence[Text], *, tls: bool = False) -> Packets:
@@ -79,20 +97,62 @@ def _columns(packets: Packets, rows: Ints, *, is_first: bool) -> Iterator[tuple[
     for field in fields(Packets):
         values = getattr(packets, field.name)
         if isinstance(values, np.ndarray) and field.name != "buffer":
-            yield field.name, values.copy() if is_first else np.concatenate((values, values[rows]))
+            yield field.name, packets.space.longer(values, values[:0] if is_first else values[rows])
 
 
-def _following(packets: Packets) -> Iterator[Text]:
-    """Yield the messages behind the first one of each segment that begins with TURN in the clear."""
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A message, as it lies in the segment of a row."""
+
+    row: int
+    offset: int
+    "In the buffer."
+    length: int
+    is_first: bool
+    text: bytes
+    "Of one that goes on in the next segment; else empty."
+
+
+def _messages(packets: Packets) -> Iterator[_Message]:
+    """Yield the messages in the clear of connections that carry TURN, on every link, sent again or not."""
     p = packets
     is_turn = (p.encapsulation == Encapsulation.CHANNEL_DATA) | (p.stun_type > 0)
-    rows = np.flatnonzero((p.protocol == TCP) & ~p.tls & is_turn & (p.payload_length > _HEADER))
-    for row in rows.tolist():
-        data = p.payload(row)
-        at = _size(data)
-        while at + _HEADER <= len(data) and (size := _size(data[at:])) <= len(data) - at:
-            yield Text(row, int(p.payload_offset[row]) + at, size, is_first=False)
+    is_turn &= (p.protocol == TCP) & ~p.tls
+    begins = np.flatnonzero(is_turn)
+    speaking = np.flatnonzero((p.protocol == TCP) & (p.payload_length > 0)) if len(begins) else begins
+    for ends in sorted(ends_of(p, begins)):
+        for stream in streams(p, between(p, speaking, ends)):
+            known = stream.offset[is_turn[stream.rows]]
+            for at, size in _sizes(stream.data, known):
+                for row, into in stream.beginning(at):
+                    is_whole = into + size <= int(p.payload_length[row])
+                    text = b"" if is_whole else stream.data[at : at + size]
+                    yield _Message(row, int(p.payload_offset[row]) + into, size, into == 0, text)
+
+
+def _sizes(data: bytes, known: Ints) -> Iterator[tuple[int, int]]:
+    """Yield where messages begin and how long they are, from the first segment on that surely begins with one.
+
+    Where something else stands, the next such segment is gone on with.
+    """
+    at = -1
+    for begin in known.tolist():
+        if begin <= at:
+            continue
+        at = begin
+        while at + _HEADER <= len(data) and _is_message(data, at):
+            size = _size(data[at : at + _HEADER])
+            if at + size > len(data):
+                break
+            yield at, size
             at += size
+
+
+def _is_message(data: bytes, at: int) -> bool:
+    """Return whether ChannelData or STUN begins at *at* (RFC 8656 section 12, RFC 8489 section 5)."""
+    if data[at] >> 6 == 1:
+        return data[at] < _RESERVED_CHANNEL
+    return data[at] >> 6 == 0 and data[at + 4 : at + 8] == _COOKIE
 
 
 def _size(message: bytes) -> int:

@@ -19,13 +19,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from testbed.analysis.demux import Ints
 from testbed.analysis.packets import TCP, Kind, Packets
+from testbed.analysis.segments import Ends, Stream, between, ends_of, streams
 from testbed.analysis.texts import Text, add_bytes, with_texts
 
 KEY_LOG: Final = "tls-keys.log"
 Secrets = Mapping[bytes, Mapping[str, bytes]]
 "By the ClientHello's random number: label of the key log to secret."
-Ends = tuple[int, int, int, int]
-"Source address and port, destination address and port."
 _HANDSHAKE, _APPLICATION_DATA = 22, 23
 _CLIENT_HELLO: Final = 1
 _HEADER: Final = 5
@@ -72,23 +71,9 @@ _SUITES: Final[Mapping[int, _Suite]] = {
 class _Opened:
     """Application data of one record, and where the record begins."""
 
-    rows: tuple[tuple[int, bool], ...]
-    "Segments, on all links, in which the record begins, and whether they begin with it."
+    rows: tuple[tuple[int, int], ...]
+    "Segments, on all links, in which the record begins, and how many bytes are before it there."
     text: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """What one end of a connection sent."""
-
-    rows: Ints
-    "In the order of their sequence numbers."
-    offset: Ints
-    "Of each row's payload in the stream."
-    length: Ints
-    "Of each row's payload."
-    data: bytes
-    "As far as nothing is missing."
 
 
 def read_key_log(path: Path) -> Secrets:
@@ -114,9 +99,9 @@ def open_tls(packets: Packets, secrets: Secrets) -> Packets:
         return packets
     longer, offsets = add_bytes(packets, [record.text for record in opened])
     texts = [
-        Text(row, offset, len(record.text), is_first)
+        Text(row, offset, len(record.text), is_first=into == 0)
         for record, offset in zip(opened, offsets, strict=True)
-        for row, is_first in record.rows
+        for row, into in record.rows
     ]
     return with_texts(longer, texts, tls=True)
 
@@ -130,18 +115,18 @@ def sealed(packets: Packets) -> frozenset[Ends]:
     rows = speaking[packets.buffer[packets.payload_offset[speaking]] == _APPLICATION_DATA]
     found = set()
     for ends in _clients(packets, speaking):
-        mine = _between(packets, rows, ends)
+        mine = between(packets, rows, ends)
         if len(np.unique(packets.tcp_sequence[mine])) > _LAST_OF_HANDSHAKE and not packets.tls[mine].any():
             found.add(ends)
     return frozenset(found)
 
 
-def _connections(packets: Packets) -> Iterator[tuple[_Stream, _Stream]]:
+def _connections(packets: Packets) -> Iterator[tuple[Stream, Stream]]:
     """Yield both directions of every connection that begins with a ClientHello, the client's first."""
     speaking = _speaking(packets)
     for source, source_port, destination, destination_port in sorted(_clients(packets, speaking)):
-        client = _stream(packets, _between(packets, speaking, (source, source_port, destination, destination_port)))
-        server = _stream(packets, _between(packets, speaking, (destination, destination_port, source, source_port)))
+        client = _first(packets, between(packets, speaking, (source, source_port, destination, destination_port)))
+        server = _first(packets, between(packets, speaking, (destination, destination_port, source, source_port)))
         if client.data and server.data:
             yield client, server
 
@@ -150,12 +135,12 @@ def _clients(packets: Packets, speaking: Ints) -> set[Ends]:
     longer = speaking[packets.payload_length[speaking] > _HEADER]
     first = packets.buffer[packets.payload_offset[longer]]
     sixth = packets.buffer[packets.payload_offset[longer] + _HEADER]
-    hellos = longer[(first == _HANDSHAKE) & (sixth == _CLIENT_HELLO)].tolist()
-    p = packets
-    return {
-        (int(p.source[row]), int(p.source_port[row]), int(p.destination[row]), int(p.destination_port[row]))
-        for row in hellos
-    }
+    return ends_of(packets, longer[(first == _HANDSHAKE) & (sixth == _CLIENT_HELLO)])
+
+
+def _first(packets: Packets, rows: Ints) -> Stream:
+    """Return what *rows* of one direction hold, as far as nothing is missing."""
+    return next(streams(packets, rows), Stream(rows, rows, rows, b""))
 
 
 def _speaking(packets: Packets) -> Ints:
@@ -164,34 +149,7 @@ def _speaking(packets: Packets) -> Ints:
     return np.flatnonzero(is_tcp & (packets.payload_length > 0))
 
 
-def _between(packets: Packets, rows: Ints, ends: Ends) -> Ints:
-    """Return those of *rows* that go between *ends*, in this direction."""
-    columns = packets.source, packets.source_port, packets.destination, packets.destination_port
-    for column, value in zip(columns, ends, strict=True):
-        rows = rows[column[rows] == value]
-    return rows
-
-
-def _stream(packets: Packets, rows: Ints) -> _Stream:
-    """Put together what *rows* of one direction hold: a segment is captured on several links, and may come again."""
-    if not len(rows):
-        return _Stream(rows, rows, rows, b"")
-    # Sequence numbers wrap; the first segment that was seen begins the stream.
-    base = int(packets.tcp_sequence[rows[np.argmin(packets.time_ns[rows])]])
-    offset = (packets.tcp_sequence[rows].astype(np.int64) - base) & 0xFFFFFFFF
-    inside = offset < 1 << 31
-    rows, offset = rows[inside], offset[inside]
-    order = np.argsort(offset, kind="stable")
-    rows, offset = rows[order], offset[order]
-    data = bytearray()
-    for row, at in zip(rows.tolist(), offset.tolist(), strict=True):
-        if at > len(data):
-            break  # a segment that no link showed
-        data += packets.payload(row)[len(data) - at :]
-    return _Stream(rows, offset, packets.payload_length[rows].astype(np.int64), bytes(data))
-
-
-def _open(client: _Stream, server: _Stream, secrets: Secrets) -> Iterator[_Opened]:
+def _open(client: Stream, server: Stream, secrets: Secrets) -> Iterator[_Opened]:
     """Yield the application data of a connection whose secrets are known."""
     client_random, server_random = client.data[_RANDOM], server.data[_RANDOM]
     found, suite = secrets.get(client_random, {}), _suite(server.data)
@@ -214,7 +172,7 @@ def _suite(hello: bytes) -> _Suite | None:
     return _SUITES.get(int.from_bytes(hello[at : at + 2], "big"))
 
 
-def _decrypt_1_3(stream: _Stream, secret: bytes, suite: _Suite) -> Iterator[_Opened]:
+def _decrypt_1_3(stream: Stream, secret: bytes, suite: _Suite) -> Iterator[_Opened]:
     cipher = suite.cipher(_expand(secret, b"key", suite.key_bytes, suite.digest()))
     first_nonce = int.from_bytes(_expand(secret, b"iv", _NONCE_BYTES, suite.digest()), "big")
     count = 0
@@ -230,7 +188,7 @@ def _decrypt_1_3(stream: _Stream, secret: bytes, suite: _Suite) -> Iterator[_Ope
             continue  # still the handshake, which has keys of its own
         count += 1
         if text and text[-1] == _APPLICATION_DATA:
-            yield _Opened(_beginning(stream, at), text[:-1])
+            yield _Opened(tuple(stream.beginning(at)), text[:-1])
 
 
 def _expand(secret: bytes, label: bytes, length: int, digest: hashes.HashAlgorithm) -> bytes:
@@ -250,7 +208,7 @@ def _key_block(master: bytes, seed: bytes, suite: _Suite) -> bytes:
     return block
 
 
-def _decrypt_1_2(stream: _Stream, keys: bytes, number: int, suite: _Suite) -> Iterator[_Opened]:
+def _decrypt_1_2(stream: Stream, keys: bytes, number: int, suite: _Suite) -> Iterator[_Opened]:
     """Yield what end *number* (0: client) sent after its ChangeCipherSpec, of which the first record is Finished."""
     salts = keys[2 * suite.key_bytes :]
     cipher = suite.cipher(keys[number * suite.key_bytes :][: suite.key_bytes])
@@ -271,7 +229,7 @@ def _decrypt_1_2(stream: _Stream, keys: bytes, number: int, suite: _Suite) -> It
             text = cipher.decrypt(nonce, sealed_text, about)
         except InvalidTag:
             return  # bytes are not what was sent
-        yield _Opened(_beginning(stream, at), text)
+        yield _Opened(tuple(stream.beginning(at)), text)
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -283,9 +241,3 @@ def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield at, data[at:end]
         at = end
-
-
-def _beginning(stream: _Stream, at: int) -> tuple[tuple[int, bool], ...]:
-    """Return the rows, on all links, in whose segment the record at *at* begins, and whether it is the first there."""
-    inside = np.flatnonzero((stream.offset <= at) & (at < stream.offset + stream.length))
-    return tuple((int(stream.rows[index]), bool(stream.offset[index] == at)) for index in inside.tolist())

@@ -14,7 +14,8 @@ from testbed.analysis.messages import ALLOCATE, METHODS, StunMessage, Unreachabl
 from testbed.analysis.packets import Kind
 from testbed.analysis.paths import Step, Walk
 from testbed.analysis.run import Run
-from testbed.analysis.tls import KEY_LOG, Ends
+from testbed.analysis.segments import Ends
+from testbed.analysis.tls import KEY_LOG
 from testbed.plan.jobs import TURN_TCP_PORT, TURN_UDP_PORT
 from testbed.plan.marks import has_port, marks_at, transport_kind
 from testbed.scenario import Disposition, Leg

@@ -130,7 +130,7 @@ def test_a_real_call(tmp_path: Path) -> None:
     assert answer.returncode in (0, 3), answer.stderr  # 3: a busy machine
     entry = json.loads(answer.stdout)["scenarios"][0]
     run = read_run(tmp_path / "results" / "latest" / entry["directory"])
-    streams = find_streams(run.packets, run.walks, run.network)
+    streams = list(find_streams(run.packets, run.walks, run.network))
     plain = run.packets.encapsulation == Encapsulation.NONE
     row = int(np.flatnonzero((run.packets.ssrc == streams[0].ssrc) & plain)[0])
     link = run.packets.interfaces[int(run.packets.link[row])].name

@@ -23,10 +23,11 @@ MEDIA = [padded(channel_data(rtp(number, size=160 + number))) for number in rang
 "The last two come alone: one packet of a source by itself is not taken for RTP."
 
 
-def captured(directory: Path, *segments: bytes) -> Path:
+def captured(directory: Path, *segments: bytes, unseen: int | None = None) -> Path:
     wire, at = Wire(), 100
     for number, data in enumerate(segments):
-        wire.carry(BY_ER, OWN, RELAY, data, nat={"fw-er": (POOL, RELAY)}, tcp=Tcp(at, ip_id=number))
+        if number != unseen:
+            wire.carry(BY_ER, OWN, RELAY, data, nat={"fw-er": (POOL, RELAY)}, tcp=Tcp(at, ip_id=number))
         at += len(data)
     return wire.write(directory, make_scenario(MEDIA_ER))
 
@@ -58,9 +59,25 @@ def test_rows_that_were_there_keep_their_place(tmp_path: Path) -> None:
     assert set(after.frame[len(before) :].tolist()) <= set(before.frame.tolist())
 
 
-def test_half_a_message_at_the_end_is_none(tmp_path: Path) -> None:
-    packets = read(captured(tmp_path, MEDIA[0] + MEDIA[1] + MEDIA[2][:-8], MEDIA[2][-8:] + MEDIA[3], *MEDIA[4:]))
+def test_a_message_that_goes_on_in_the_next_segment_is_a_packet(tmp_path: Path) -> None:
+    # A full segment ends wherever it ends; what follows begins in the middle of a message.
+    directory = captured(tmp_path, MEDIA[0] + MEDIA[1] + MEDIA[2][:-8], MEDIA[2][-8:] + MEDIA[3], *MEDIA[4:])
+    packets = read(directory)
+    assert sequences(packets) == [0, 1, 2, 3, 4, 5]
+    halved = ((packets.sequence == 2) & (packets.kind == Kind.RTP)).nonzero()[0].tolist()
+    assert {packets.inner(row) for row in halved} == {rtp(2, size=162)}
+    assert sorted(packets.frame[halved].tolist()) == list(range(1, LINKS + 1))
+
+
+def test_a_message_of_which_only_the_first_part_was_seen_is_none(tmp_path: Path) -> None:
+    packets = read(captured(tmp_path, *MEDIA[4:], MEDIA[0] + MEDIA[1] + MEDIA[2][:-8]))
     assert sequences(packets) == [0, 1, 4, 5]
+
+
+def test_behind_a_gap_reading_goes_on_with_the_segment_that_begins_with_a_message(tmp_path: Path) -> None:
+    halves = MEDIA[1][:50], MEDIA[1][50:]
+    segments = (MEDIA[0] + halves[0], halves[1] + MEDIA[2][:-8], MEDIA[2][-8:] + MEDIA[3], MEDIA[4] + MEDIA[5])
+    assert sequences(read(captured(tmp_path, *segments, unseen=1))) == [0, 4, 5]
 
 
 def test_a_capture_without_turn_over_tcp_is_left_alone(tmp_path: Path) -> None:

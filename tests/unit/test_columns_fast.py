@@ -9,11 +9,12 @@ from capture_bytes import ip_packet, packet_block, pcapng, rtp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.analysis.demux import Reader, is_repeated
+from testbed.analysis.demux import Reader, Sources
+from testbed.analysis.grouping import order_of
 from testbed.analysis.identity import mix
 from testbed.analysis.packets import decode
-from testbed.analysis.paths import distinct, order_of
 from testbed.analysis.quality.figures import full_windows
+from testbed.analysis.sightings import Register
 
 OUT = b"\x02\x00\x04\x00\x02\x00\x00\x00"
 NAME_RESOLUTION = struct.pack("<IIII", 4, 16, 0, 16)
@@ -64,18 +65,22 @@ def test_rows_are_in_order_of_identity_time_and_file(pairs: list[tuple[int, int]
     identity = np.array([one for one, _ in pairs], np.uint64)
     time_ns = np.array([time for _, time in pairs], np.int64)
     expected = np.lexsort((np.arange(len(pairs)), time_ns, identity))
-    assert order_of(identity, time_ns).tolist() == expected.tolist()
+    assert order_of(identity, time_ns)[0].tolist() == expected.tolist()
     hashed = mix(identity)
-    order = order_of(hashed, time_ns)
+    order, _ = order_of(hashed, time_ns)
     assert order.tolist() == np.lexsort((np.arange(len(pairs)), time_ns, hashed)).tolist()
 
 
 @given(st.lists(st.integers(0, 4), max_size=30))
-def test_distinct_gives_each_value_where_it_comes_first_and_its_number(values: list[int]) -> None:
-    known, first, number = distinct(np.array(values, np.uint64))
-    assert known.tolist() == sorted(set(values))
-    assert [values.index(value) for value in known.tolist()] == first.tolist()
-    assert known[number].tolist() == values
+def test_flows_are_numbered_in_order_of_their_hashes_and_known_by_their_first_row(values: list[int]) -> None:
+    register, lots = Register(), np.array_split(np.array(values, np.uint64), 3)
+    begins = np.cumsum([0, *map(len, lots)]).tolist()
+    numbers = [
+        register.numbers(lot, np.arange(begin, begin + len(lot))) for begin, lot in zip(begins, lots, strict=False)
+    ]
+    known = sorted(set(values))
+    assert [known[place] for place in register.order()[np.concatenate(numbers)].tolist()] == values
+    assert register.first_rows() == [values.index(value) for value in known]
 
 
 @given(st.lists(st.integers(0, 60), min_size=2, max_size=60), st.integers(1, 100))
@@ -85,8 +90,12 @@ def test_windows_end_where_a_search_for_each_would_end_them(gaps: list[int], wid
     assert behind.tolist() == np.searchsorted(entered_ns, entered_ns[first] + width_ns, "left").tolist()
 
 
-def test_sources_with_one_sequence_number_are_not_repeated_unless_they_are_known() -> None:
-    ssrc = np.array([5, 6, 6, 7, 7, 0xFFFFFFFF], np.uint32)
-    sequence = np.array([1, 2, 3, 4, 4, 65535], np.uint16)
-    assert is_repeated(ssrc, sequence, ()).tolist() == [False, True, True, False, False, False]
-    assert is_repeated(ssrc, sequence, {7, 0xFFFFFFFF}).tolist() == [False, True, True, True, True, True]
+@pytest.mark.parametrize("lots", [1, 2, 6])
+def test_sources_with_one_sequence_number_are_alone_unless_they_are_expected(lots: int) -> None:
+    ssrc = np.array([5, 6, 7, 6, 7, 0xFFFFFFFF], np.uint32)
+    sequence = np.array([1, 2, 4, 3, 4, 65535], np.uint16)
+    sources = Sources()
+    for some, numbers in zip(np.array_split(ssrc, lots), np.array_split(sequence, lots), strict=True):
+        sources.add(some, numbers)
+    assert sources.lone(()).tolist() == [5, 7, 0xFFFFFFFF]
+    assert sources.lone({7, 0xFFFFFFFF}).tolist() == [5]

@@ -4,6 +4,7 @@ What cannot be told from so few packets is None, and `missing` of the result say
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +22,7 @@ _BLOCK: Final = 64
 "Packets whose jitter is worked out at once."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Passage:
     """Packets of one stream between two capture points, in the order in which they passed the first."""
 
@@ -33,15 +34,24 @@ class Passage:
     sequence: Ints
     "RTP sequence number, unwrapped."
 
-    @property
+    @cached_property
     def left(self) -> Bools:
-        """Return which packets passed both points."""
+        """Which packets passed both points."""
         return self.left_ns >= 0
 
-    @property
+    @cached_property
     def delay_ms(self) -> Floats:
-        """Return the one-way delay of each packet that passed both points, in order of entry."""
-        return (self.left_ns - self.entered_ns)[self.left] / 1e6
+        """The one-way delay of each packet that passed both points, in order of entry."""
+        return self.delay_ns / 1e6
+
+    @property
+    def delay_ns(self) -> Ints:
+        """Return the same, in ns."""
+        return self.of_left(self.left_ns - self.entered_ns)
+
+    def of_left(self, values: Ints) -> Ints:
+        """Return those of *values* that are of packets that passed both points."""
+        return values if self.left.all() else values[self.left]
 
 
 def passage_figures(passage: Passage) -> Figures:
@@ -126,18 +136,29 @@ def _variation(passage: Passage, missing: dict[str, str]) -> Figures:
 
 def delay_changes_ms(passage: Passage) -> tuple[Floats, Ints]:
     """Return the change of delay between packets with successive sequence numbers, and when the later one entered."""
-    order = np.argsort(passage.sequence[passage.left], kind="stable")
-    sequence = passage.sequence[passage.left][order]
-    entered = passage.entered_ns[passage.left][order]
-    successive = np.diff(sequence) == 1
-    return np.diff(passage.delay_ms[order])[successive], entered[1:][successive]
+    sequence, entered = passage.of_left(passage.sequence), passage.of_left(passage.entered_ns)
+    delay_ms = passage.delay_ms
+    step = np.diff(sequence)
+    if (step < 0).any():
+        order = np.argsort(sequence, kind="stable")
+        step, delay_ms, entered = np.diff(sequence[order]), delay_ms[order], entered[order]
+    successive = step == 1
+    if successive.all():
+        return np.diff(delay_ms), entered[1:]
+    return np.diff(delay_ms)[successive], entered[1:][successive]
 
 
 def _reordered(passage: Passage) -> Bools:
     """Return, in order of arrival, which packets came after one that was sent later (RFC 4737 section 3.3)."""
-    sent = np.flatnonzero(passage.left)
-    sent = sent[np.argsort(passage.left_ns[sent], kind="stable")]
-    return np.asarray(sent < np.maximum.accumulate(sent), np.bool_) if len(sent) else np.zeros(0, np.bool_)
+    left_ns = passage.of_left(passage.left_ns)
+    if _is_in_order(left_ns):
+        return np.zeros(len(left_ns), np.bool_)
+    sent = np.flatnonzero(passage.left)[np.argsort(left_ns, kind="stable")]
+    return np.asarray(sent < np.maximum.accumulate(sent), np.bool_)
+
+
+def _is_in_order(values: Ints) -> bool:
+    return bool((values[1:] >= values[:-1]).all())
 
 
 def full_windows(entered_ns: Ints, width_ns: int) -> tuple[Ints, Ints]:
@@ -161,9 +182,13 @@ def _behind(entered_ns: Ints, first: Ints, width_ns: int) -> Ints:
     limit_ns = entered_ns[: len(first)] + width_ns
     if not len(first):
         return first
-    guess = np.minimum(first + np.searchsorted(entered_ns, limit_ns[0], "left"), len(entered_ns) - 1)
-    wrong = np.flatnonzero((entered_ns[guess] < limit_ns) | (entered_ns[guess - 1] >= limit_ns))
-    guess[wrong] = np.searchsorted(entered_ns, limit_ns[wrong], "left")
+    on = int(np.searchsorted(entered_ns, limit_ns[0], "left"))
+    guess, told = first + on, len(entered_ns) - on
+    right = entered_ns[on:][: len(first)] >= limit_ns[:told]
+    right &= entered_ns[on - 1 :][: len(right)] < limit_ns[:told]
+    if len(right) < len(first) or not right.all():
+        wrong = np.append(np.flatnonzero(~right), first[len(right) :])
+        guess[wrong] = np.searchsorted(entered_ns, limit_ns[wrong], "left")
     return np.asarray(guess, np.int64)
 
 
@@ -178,27 +203,30 @@ def _window(passage: Passage, width_ns: int, name: str, missing: dict[str, str])
     if not len(first):
         missing[name] = _too_short(passage.entered_ns, width_ns)
         return None
-    total = np.concatenate(([0], np.cumsum(passage.lost)))
-    lost, entered = total[behind] - total[first], behind - first
-    worst = int(np.argmax(lost / entered))
+    worst = 0  # where none is worse
+    if passage.lost.any():
+        total = np.concatenate(([0], np.cumsum(passage.lost)))
+        worst = int(np.argmax((total[behind] - total[: len(first)]) / (behind - first)))
+    lost, entered = int(passage.lost[worst : behind[worst]].sum()), int(behind[worst]) - worst
     return {
-        "ratio": float(lost[worst] / entered[worst]),
-        "lost": int(lost[worst]),
-        "packets": int(entered[worst]),
-        "from_ns": int(passage.entered_ns[first[worst]]),
+        "ratio": lost / entered,
+        "lost": lost,
+        "packets": entered,
+        "from_ns": int(passage.entered_ns[worst]),
         "windows": len(first),
     }
 
 
 def _worst_change(passage: Passage, change_ms: Floats, at_ns: Ints) -> tuple[float | None, str]:
     """Return the greatest mean of any 15 s of the delay changes *change_ms* at *at_ns*."""
-    order = np.argsort(at_ns, kind="stable")
-    at_ns = at_ns[order]
+    if not _is_in_order(at_ns):
+        order = np.argsort(at_ns, kind="stable")
+        at_ns, change_ms = at_ns[order], change_ms[order]
     first, behind = full_windows(at_ns, LOSS_WINDOW_NS)
     if not len(first):
         return None, _too_short(passage.entered_ns, LOSS_WINDOW_NS)
-    total = np.concatenate(([0.0], np.cumsum(np.abs(change_ms[order]))))
-    return float(((total[behind] - total[first]) / (behind - first)).max()), ""
+    total = np.concatenate(([0.0], np.cumsum(np.abs(change_ms))))
+    return float(((total[behind] - total[: len(first)]) / (behind - first)).max()), ""
 
 
 def interarrival_jitter_ms(arrived_ns: Ints, rtp_timestamp: Ints, clock_rate_hz: int) -> Floats:
@@ -206,8 +234,10 @@ def interarrival_jitter_ms(arrived_ns: Ints, rtp_timestamp: Ints, clock_rate_hz:
 
     *rtp_timestamp* is unwrapped. J starts at 0 and moves by a sixteenth of |D| less J.
     """
-    order = np.argsort(arrived_ns, kind="stable")
-    transit_ms = (arrived_ns[order] - arrived_ns[order[:1]]) / 1e6 - rtp_timestamp[order] * (1000 / clock_rate_hz)
+    if not _is_in_order(arrived_ns):
+        order = np.argsort(arrived_ns, kind="stable")
+        arrived_ns, rtp_timestamp = arrived_ns[order], rtp_timestamp[order]
+    transit_ms = (arrived_ns - arrived_ns[:1]) / 1e6 - rtp_timestamp * (1000 / clock_rate_hz)
     return _smooth(np.abs(np.diff(transit_ms)))
 
 

@@ -1,18 +1,17 @@
 """The content of quality.json but for the targets: every stream's figures, the links' achieved figures, the timings."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from testbed.analysis.demux import Ints
 from testbed.analysis.quality import emodel
+from testbed.analysis.quality.achieved import Achieved
 from testbed.analysis.quality.clock import PCMU, clock_rates
 from testbed.analysis.quality.extents import extents
 from testbed.analysis.quality.figures import Figures, interarrival_jitter_ms, passage_figures
 from testbed.analysis.quality.losses import loss_places
-from testbed.analysis.quality.streams import NOT_SEEN, Stream, Stretch, find_streams, smallest_stretches, whole
+from testbed.analysis.quality.streams import NOT_SEEN, Stream, Stretch, find_streams, whole
 from testbed.analysis.quality.timings import timings
 from testbed.analysis.run import Json, Run
 
@@ -23,11 +22,13 @@ _LEAST_FOR_JITTER: Final = 16
 
 def measure(run: Run) -> Document:
     """Return streams, links and timings of *run*; `testbed.analysis.quality.figures` says how each is worked out."""
-    streams = find_streams(run.packets, run.walks, run.network)
-    rates = clock_rates(run.packets)
+    rates, achieved, streams = clock_rates(run.packets), Achieved(), []
+    for stream in find_streams(run.packets, run.walks, run.network):
+        streams.append(_describe(run, stream, rates.get(stream.payload_type)))
+        achieved.add(stream)
     return {
-        "streams": [_describe(run, stream, rates.get(stream.payload_type)) for stream in streams],
-        "links": _achieved(streams),
+        "streams": streams,
+        "links": achieved.links(),
         "timings": timings(run),
         "rtt_told_by_agents": _told_rtt(run.events),
         "e_model": {
@@ -112,39 +113,6 @@ def _quality(stream: Stream, figures: Figures, clock_rate_hz: int | None) -> Doc
     mouth_to_ear_ms = delays["mean"] + packet_ms + emodel.DEJITTER_BUFFER_MS
     r = emodel.rating(mouth_to_ear_ms, loss_ratio)
     return {"r": r, "mos": emodel.mean_opinion_score(r), "mouth_to_ear_ms": mouth_to_ear_ms, "missing": missing}
-
-
-def _achieved(streams: Sequence[Stream]) -> Document:
-    """Return what each link did to the media that passed it, all streams together, by its direction."""
-    pooled: defaultdict[tuple[int, ...], list[tuple[Ints, int, int]]] = defaultdict(list)
-    extent: dict[tuple[int, ...], Stretch] = {}
-    for stream in streams:
-        done = set()
-        for part in (part for way in stream.ways for part in smallest_stretches(way)):
-            hops = part.way.hops[part.first : part.behind]
-            if part.problem is not None or part.entry is None or part.exit is None or hops in done:
-                continue
-            done.add(hops)
-            extent.setdefault(hops, part)
-            passage = stream.passage(part.entry, part.exit)
-            delay_ns = (passage.left_ns - passage.entered_ns)[passage.left]
-            pooled[hops].append((delay_ns, len(passage.entered_ns), int(passage.lost.sum())))
-    links: Document = {}
-    for hops, parts in pooled.items():
-        delay_ns, entered, lost = np.concatenate([p[0] for p in parts]), sum(p[1] for p in parts), 0
-        lost = sum(p[2] for p in parts)
-        for direction in extent[hops].way.directions[extent[hops].first : extent[hops].behind]:
-            others = [name for name in extent[hops].links if name != direction.link]
-            word = "forward" if direction.forward else "return"
-            links.setdefault(direction.link, {})[word] = _link_figures(delay_ns, entered, lost, others)
-    return links
-
-
-def _link_figures(delay_ns: Ints, entered: int, lost: int, others: list[str]) -> Document:
-    document: Document = {"packets": entered, "lost": lost, "delay_mean_ns": None, "delay_std_ns": None}
-    if len(delay_ns):
-        document |= {"delay_mean_ns": round(float(delay_ns.mean())), "delay_std_ns": round(float(delay_ns.std()))}
-    return document | ({"together_with": others} if others else {})
 
 
 def _told_rtt(events: Sequence[Json] | None) -> list[Document] | None:

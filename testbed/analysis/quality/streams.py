@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from testbed.analysis.demux import Ints, Kind
+from testbed.analysis.demux import Column, Ints, Kind
 from testbed.analysis.network import Direction, Network
 from testbed.analysis.packets import Packets
 from testbed.analysis.paths import Walk, Walks
@@ -144,8 +144,17 @@ def whole(way: Way) -> Stretch:
     return Stretch(way, 0, len(way.hops), entry, exit_)
 
 
-def find_streams(packets: Packets, walks: Walks, network: Network) -> list[Stream]:
-    """Return every RTP stream, in order of their first packet."""
+def find_streams(packets: Packets, walks: Walks, network: Network) -> Iterator[Stream]:
+    """Yield every RTP stream, in order of their first packet; only that which is looked at needs to be in memory."""
+    members = _members(packets, walks)
+    first_ns = [int(packets.time_ns[walks.rows[walks.starts[each]]].min()) for each in members]
+    for at in np.argsort(np.array(first_ns, np.int64), kind="stable").tolist():
+        yield _stream(packets, walks, network, members[at])
+        packets.space.forget()
+
+
+def _members(packets: Packets, walks: Walks) -> list[Ints]:
+    """Return the packets (indices into `walks.starts`) of each source and sender."""
     if not len(walks.starts):
         return []
     first_row = walks.rows[walks.starts]
@@ -155,15 +164,14 @@ def find_streams(packets: Packets, walks: Walks, network: Network) -> list[Strea
     key = packets.ssrc[first_row[media]].astype(np.int64) * len(senders) + sender
     order = np.argsort(key, kind="stable")
     cuts = np.flatnonzero(np.diff(key[order])) + 1
-    streams = [_stream(packets, walks, network, media[part]) for part in np.split(order, cuts) if len(part)]
-    return sorted(streams, key=lambda stream: int(stream.first_ns[0]))
+    return [media[part] for part in np.split(order, cuts) if len(part)]
 
 
 def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> Stream:
     """Return the stream of packets *members* (indices into `walks.starts`)."""
     first_row = walks.rows[walks.starts[members]]
     first_ns = packets.time_ns[first_row]
-    order = np.lexsort((packets.frame[first_row], first_ns))
+    order = _in_time(first_ns, packets.frame[first_row])
     repeated = len(order)
     order = order[_fresh(unwrap(packets.sequence[first_row[order]], 16))]
     repeated -= len(order)
@@ -196,6 +204,13 @@ def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> 
     )
 
 
+def _in_time(first_ns: Ints, frame: Column) -> Ints:
+    """Return the order of time, then of the file: a sort by two columns takes several times as long as one by one."""
+    order = np.argsort(first_ns)
+    in_order = first_ns[order]
+    return np.lexsort((frame, first_ns)) if (in_order[1:] == in_order[:-1]).any() else order
+
+
 def _fresh(sequence: Ints) -> Ints:
     """Return the rows that show a sequence number for the first time: on its first link a copy looks like a packet."""
     return np.sort(np.unique(sequence, return_index=True)[1])
@@ -216,7 +231,10 @@ def _times(packets: Packets, walks: Walks, members: Ints, numbers: Ints, column:
             column.setdefault(hop, len(column))
         duplicates += (frames - len(places)) * len(rows)
         parts.append((rows, starts, places))
-    time_ns = np.full((len(members), len(column)), NOT_SEEN, np.int64, order="F")  # it is read hop by hop
+    shape = len(members), len(column)
+    time_ns = packets.space.zeros(shape[0] * shape[1], np.int64).reshape(shape, order="F")  # it is read hop by hop
+    if len(parts) > 1:
+        time_ns[:] = NOT_SEEN
     for rows, starts, places in parts:
         for hop, place in places.items():
             time_ns[rows, column[hop]] = packets.time_ns[walks.rows[starts + place]]

@@ -12,8 +12,8 @@ import numpy as np
 from testbed.analysis.demux import Ints
 from testbed.analysis.drops import Drop
 from testbed.analysis.packets import Kind
-from testbed.analysis.paths import hops_of
 from testbed.analysis.run import Run
+from testbed.analysis.sightings import hops_of
 from testbed.analysis.timeline.choice import LANES, Crossings, choose, thin
 from testbed.analysis.timeline.headers import bgp_title, ends, layers, title
 
