@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from testbed.analysis.demux import Bools, Column, Ints
 from testbed.analysis.identity import Hashes, mix
 from testbed.analysis.network import Network
-from testbed.analysis.packets import Packets
+from testbed.analysis.packets import TCP, Packets
 from testbed.analysis.sightings import Sightings
 
 Span = tuple[int, int]
@@ -20,6 +20,8 @@ Span = tuple[int, int]
 ROWS_AT_ONCE: Final = 1 << 20
 "Sightings in one part, about."
 _BASE: Final = 0x100000001B3
+_HOPS_LOOKED_AT: Final = 64
+"Of a walk, back from where a relay may have sent a packet again."
 _TABLE: Final = 1 << 18
 "Hashes of all hops with all flows are looked up where there are no more; else each row's is worked out."
 
@@ -163,9 +165,10 @@ def _sorted_part(packets: Packets, network: Network, sightings: Sightings, part:
     time_ns = packets.time_ns[s.row[part]] if len(s) < len(packets) or not isinstance(part, slice) else packets.time_ns
     order, identity = order_of(s.identity[part], time_ns)
     rows = order if isinstance(part, slice) else part[order]
-    row, hop = s.row[rows], s.hop[rows]
-    starts = np.flatnonzero(_begins(identity, hop, network))
-    return _Part(row, packets.frame[row], time_ns[order], identity, hop, s.flow[rows], starts)
+    row, hop, flow = s.row[rows], s.hop[rows], s.flow[rows]
+    over_tcp = np.array([one.protocol == TCP for one in s.flows], np.bool_)
+    starts = np.flatnonzero(_begins(identity, hop, flow, over_tcp, network))
+    return _Part(row, packets.frame[row], time_ns[order], identity, hop, flow, starts)
 
 
 def order_of(identity: Hashes, time_ns: Ints) -> tuple[Ints, Hashes]:
@@ -189,8 +192,13 @@ def order_of(identity: Hashes, time_ns: Ints) -> tuple[Ints, Hashes]:
     return order, ordered
 
 
-def _begins(identity: Hashes, hop: NDArray[np.int32], network: Network) -> Bools:
-    """Return where a packet's walk begins: a new identity, the first hop again, or another host that sends the same."""
+def _begins(
+    identity: Hashes, hop: NDArray[np.int32], flow: NDArray[np.int32], over_tcp: Bools, network: Network
+) -> Bools:
+    """Return where a packet's walk begins: a new identity, the first hop again, or another host that sends the same.
+
+    What a relay sends again over TCP is the packet that came to it, on the rest of its way. *over_tcp* is by flow.
+    """
     leaves, reaches = network.hop_ends()
     begins = np.ones(len(identity), np.bool_)
     begins[1:] = identity[1:] != identity[:-1]
@@ -200,8 +208,22 @@ def _begins(identity: Hashes, hop: NDArray[np.int32], network: Network) -> Bools
     island = network.islands()
     at = np.flatnonzero(network.starts_packets()[leaves][hop] & ~begins)
     left, came_to = leaves[hop[at]], reaches[hop[at - 1]]
-    begins[at[(left != came_to) & (island[left] != island[came_to])]] = True
+    at = at[(left != came_to) & (island[left] != island[came_to])]
+    begins[at] = True
+    if (tcp := at[over_tcp[flow[at]]]).size:
+        begins[tcp[_is_sent_again(tcp, begins, hop, flow)]] = False
     return begins
+
+
+def _is_sent_again(at: Ints, begins: Bools, hop: NDArray[np.int32], flow: NDArray[np.int32]) -> Bools:
+    """Return which of the rows *at* show a hop and flow that the walk before them has too."""
+    starts = np.flatnonzero(begins)
+    start = starts[np.searchsorted(starts, at) - 1]
+    found = np.zeros(len(at), np.bool_)
+    for back in range(1, min(int((at - start).max()), _HOPS_LOOKED_AT) + 1):
+        earlier = np.maximum(at - back, start)
+        found |= (hop[earlier] == hop[at]) & (flow[earlier] == flow[at])
+    return found
 
 
 def _groups(part: _Part, sample: Ints, number: Ints, counts: Ints) -> list[Group]:
