@@ -22,7 +22,9 @@ class _Copy:
     hops: set[int] = field(default_factory=set)
 
 
-def tell_apart(fresh: Bools, begins: Bools, hop: Column, network: Network) -> tuple[Ints, Bools] | None:
+def tell_apart(
+    fresh: Bools, begins: Bools, hop: Column, is_streamed: Bools, network: Network
+) -> tuple[Ints, Bools] | None:
     """Return an order of the rows in which no packet's way is mixed with its copy's, and where each way begins in it.
 
     Rows are in order of identity and time; *fresh* marks each identity's first row, *begins* each way's as far as time
@@ -37,8 +39,11 @@ def tell_apart(fresh: Bools, begins: Bools, hop: Column, network: Network) -> tu
     rows, owner = _rows_of(sent_again, firsts)
     # The first row of an identity begins a way: what stands before it does not matter.
     is_broken = ~begins[rows] & (island[leaves[hop[rows]]] != island[reaches[hop[rows - 1]]])
+    mixed = np.setdiff1d(owner[is_broken], owner[is_streamed[rows]])
+    if not len(mixed):
+        return None
     order, starts = np.arange(len(hop)), begins.copy()
-    for number in sent_again[np.unique(owner[is_broken])].tolist():
+    for number in sent_again[mixed].tolist():
         first, after = int(firsts[number]), int(firsts[number + 1])
         hops = hop[first:after]
         left, reached = leaves[hops], reaches[hops]
@@ -46,7 +51,7 @@ def tell_apart(fresh: Bools, begins: Bools, hop: Column, network: Network) -> tu
         order[first:after] = first + np.array([place for copy in copies for place in copy.places])
         starts[first:after] = False
         starts[first + np.cumsum([0, *(len(copy.places) for copy in copies[:-1])])] = True
-    return (order, starts) if is_broken.any() else None
+    return order, starts
 
 
 def _rows_of(numbers: Ints, firsts: Ints) -> tuple[Ints, Ints]:

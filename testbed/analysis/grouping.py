@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.analysis.copies import tell_apart
-from testbed.analysis.demux import Bools, Column, Ints
+from testbed.analysis.demux import Bools, Column, Encapsulation, Ints
 from testbed.analysis.identity import Hashes, mix
 from testbed.analysis.network import Network
-from testbed.analysis.packets import Packets
+from testbed.analysis.packets import TCP, Packets
 from testbed.analysis.sightings import Sightings
 
 Span = tuple[int, int]
@@ -21,6 +21,8 @@ Span = tuple[int, int]
 ROWS_AT_ONCE: Final = 1 << 20
 "Sightings in one part, about."
 _BASE: Final = 0x100000001B3
+_HOPS_LOOKED_AT: Final = 64
+"Of a walk, back from where a relay may have sent a packet again."
 _TABLE: Final = 1 << 18
 "Hashes of all hops with all flows are looked up where there are no more; else each row's is worked out."
 
@@ -164,14 +166,16 @@ def _sorted_part(packets: Packets, network: Network, sightings: Sightings, part:
     time_ns = packets.time_ns[s.row[part]] if len(s) < len(packets) or not isinstance(part, slice) else packets.time_ns
     order, identity = order_of(s.identity[part], time_ns)
     rows = order if isinstance(part, slice) else part[order]
-    hop = s.hop[rows]
+    hop, flow = s.hop[rows], s.flow[rows]
+    over_tcp = np.array([one.protocol == TCP for one in s.flows], np.bool_)
+    is_streamed = over_tcp & np.array([one.encapsulation != Encapsulation.NONE for one in s.flows], np.bool_)
     fresh = np.append(True, identity[1:] != identity[:-1])
-    begins = _begins(fresh, hop, network)
-    if (told_apart := tell_apart(fresh, begins, hop, network)) is not None:
+    begins = _begins(fresh, hop, flow, over_tcp, network)
+    if (told_apart := tell_apart(fresh, begins, hop, is_streamed[flow], network)) is not None:
         anew, begins = told_apart
-        order, rows, hop = order[anew], rows[anew], hop[anew]
+        order, rows, hop, flow = order[anew], rows[anew], hop[anew], flow[anew]
     row = s.row[rows]
-    return _Part(row, packets.frame[row], time_ns[order], identity, hop, s.flow[rows], np.flatnonzero(begins))
+    return _Part(row, packets.frame[row], time_ns[order], identity, hop, flow, np.flatnonzero(begins))
 
 
 def order_of(identity: Hashes, time_ns: Ints) -> tuple[Ints, Hashes]:
@@ -195,8 +199,11 @@ def order_of(identity: Hashes, time_ns: Ints) -> tuple[Ints, Hashes]:
     return order, ordered
 
 
-def _begins(fresh: Bools, hop: NDArray[np.int32], network: Network) -> Bools:
-    """Return where a packet's walk begins: a new identity (*fresh*), its first hop again, or another host sends it."""
+def _begins(fresh: Bools, hop: NDArray[np.int32], flow: NDArray[np.int32], over_tcp: Bools, network: Network) -> Bools:
+    """Return where a packet's walk begins: a new identity (*fresh*), its first hop again, or another host sends it.
+
+    What a relay sends again over TCP is the packet that came to it, on the rest of its way. *over_tcp* is by flow.
+    """
     leaves, reaches = network.hop_ends()
     groups = np.flatnonzero(fresh)
     begins = np.asarray(fresh | (hop == np.repeat(hop[groups], np.diff(np.append(groups, len(hop))))), np.bool_)
@@ -204,8 +211,22 @@ def _begins(fresh: Bools, hop: NDArray[np.int32], network: Network) -> Bools:
     island = network.islands()
     at = np.flatnonzero(network.starts_packets()[leaves][hop] & ~begins)
     left, came_to = leaves[hop[at]], reaches[hop[at - 1]]
-    begins[at[(left != came_to) & (island[left] != island[came_to])]] = True
+    at = at[(left != came_to) & (island[left] != island[came_to])]
+    begins[at] = True
+    if (tcp := at[over_tcp[flow[at]]]).size:
+        begins[tcp[_is_sent_again(tcp, begins, hop, flow)]] = False
     return begins
+
+
+def _is_sent_again(at: Ints, begins: Bools, hop: NDArray[np.int32], flow: NDArray[np.int32]) -> Bools:
+    """Return which of the rows *at* show a hop and flow that the walk before them has too."""
+    starts = np.flatnonzero(begins)
+    start = starts[np.searchsorted(starts, at) - 1]
+    found = np.zeros(len(at), np.bool_)
+    for back in range(1, min(int((at - start).max()), _HOPS_LOOKED_AT) + 1):
+        earlier = np.maximum(at - back, start)
+        found |= (hop[earlier] == hop[at]) & (flow[earlier] == flow[at])
+    return found
 
 
 def _groups(part: _Part, sample: Ints, number: Ints, counts: Ints) -> list[Group]:

@@ -172,9 +172,8 @@ def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> 
     first_row = walks.rows[walks.starts[members]]
     first_ns = packets.time_ns[first_row]
     order = _in_time(first_ns, packets.frame[first_row])
-    repeated = len(order)
-    order = order[_fresh(unwrap(packets.sequence[first_row[order]], 16))]
-    repeated -= len(order)
+    again = _Again.of(unwrap(packets.sequence[first_row[order]], 16))
+    copies, order = members[order[again.rows]], order[again.fresh]
     members, first_row, first_ns = members[order], first_row[order], first_ns[order]
     numbers = walks.walk[members]
     taken = [walks.walks[number] for number in np.unique(numbers).tolist()]
@@ -182,10 +181,9 @@ def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> 
     time_ns, duplicates = _times(packets, walks, members, numbers, column)
     receiver = _receiver(taken, network)
     ways = _ways(taken, receiver, network)
-    ends = {way.hops[-1] for way in ways}
-    arrived = np.full(len(members), NOT_SEEN, np.int64)
-    for hop in sorted(ends):
-        arrived = np.where(arrived == NOT_SEEN, time_ns[:, column[hop]], arrived)
+    ends = [column[hop] for hop in sorted({way.hops[-1] for way in ways})]
+    lost = _arrived(time_ns, ends)[again.packet] == NOT_SEEN
+    _take_copies(packets, walks, copies[lost], again.packet[lost], column, time_ns)
     return Stream(
         ssrc=int(packets.ssrc[first_row[0]]),
         payload_type=Counter(packets.payload_type[first_row].tolist()).most_common(1)[0][0],
@@ -196,11 +194,11 @@ def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> 
         rtp_timestamp=unwrap(packets.rtp_timestamp[first_row], 32),
         walk=numbers,
         first_ns=first_ns,
-        arrived_ns=arrived,
+        arrived_ns=_arrived(time_ns, ends),
         time_ns=time_ns,
         column=column,
         ways=ways,
-        duplicates=duplicates + repeated,
+        duplicates=duplicates + len(copies),
     )
 
 
@@ -211,25 +209,74 @@ def _in_time(first_ns: Ints, frame: Column) -> Ints:
     return np.lexsort((frame, first_ns)) if (in_order[1:] == in_order[:-1]).any() else order
 
 
-def _fresh(sequence: Ints) -> Ints:
-    """Return the rows that show a sequence number for the first time: on its first link a copy looks like a packet."""
-    return np.sort(np.unique(sequence, return_index=True)[1])
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """Which rows show a sequence number again: on its first link a copy looks like a packet."""
+
+    fresh: Ints
+    "The rows that show one for the first time."
+    rows: Ints
+    "The others."
+    packet: Ints
+    "Which of `fresh` each of them shows again."
+
+    @classmethod
+    def of(cls, sequence: Ints) -> "_Again":
+        step = np.diff(sequence)
+        if (step > 0).all():
+            none = np.zeros(0, np.int64)
+            return cls(np.arange(len(sequence)), none, none)
+        _, first, number = np.unique(sequence, return_index=True, return_inverse=True)
+        fresh = np.sort(first)
+        rows = np.flatnonzero(first[number] != np.arange(len(sequence)))
+        return cls(fresh, rows, np.searchsorted(fresh, first[number[rows]]))
+
+
+def _arrived(time_ns: Ints, columns: list[int]) -> Ints:
+    """Return when each packet was seen at the first of *columns* that shows it."""
+    arrived = np.full(len(time_ns), NOT_SEEN, np.int64)
+    for column in columns:
+        arrived = np.where(arrived == NOT_SEEN, time_ns[:, column], arrived)
+    return arrived
+
+
+def _take_copies(
+    packets: Packets, walks: Walks, copies: Ints, packet: Ints, column: dict[int, int], time_ns: Ints
+) -> None:
+    """Add where and when *copies* were seen of packets that did not arrive: TCP sends again what was lost on the way.
+
+    *packet* says which row of *time_ns* each is a copy of; they are in order of time.
+    """
+    numbers = walks.walk[copies]
+    for number in np.unique(numbers).tolist():
+        rows = np.flatnonzero(numbers == number)[::-1]  # of several that one walk has, the first is written last
+        starts = walks.starts[copies[rows]]
+        for place, hop in enumerate(_step_hops(walks, number, int(starts[0]))):
+            if hop in column:
+                missing = time_ns[packet[rows], column[hop]] == NOT_SEEN
+                seen_ns = packets.time_ns[walks.rows[starts[missing] + place]]
+                time_ns[packet[rows[missing]], column[hop]] = seen_ns
+
+
+def _step_hops(walks: Walks, number: int, start: int) -> list[int]:
+    """Return the hops of walk *number*, one a sighting, by one of its packets, which begins at *start*."""
+    frames = sum(step.packets for step in walks.walks[number].steps) // walks.walks[number].packets
+    return [int(hop) for hop in walks.hop[start : start + frames]]
 
 
 def _times(packets: Packets, walks: Walks, members: Ints, numbers: Ints, column: dict[int, int]) -> tuple[Ints, int]:
     """Return when each packet was first seen on each hop, filling *column*; and how many frames were further ones."""
-    hops = walks.hop
     duplicates = 0
     parts = []
     for number in np.unique(numbers).tolist():
         rows = np.flatnonzero(numbers == number)
         starts = walks.starts[members[rows]]
-        frames = sum(step.packets for step in walks.walks[number].steps) // walks.walks[number].packets
+        hops = _step_hops(walks, number, int(starts[0]))
         places: dict[int, int] = {}
-        for place, hop in enumerate(hops[starts[0] : starts[0] + frames].tolist()):
+        for place, hop in enumerate(hops):
             places.setdefault(hop, place)
             column.setdefault(hop, len(column))
-        duplicates += (frames - len(places)) * len(rows)
+        duplicates += (len(hops) - len(places)) * len(rows)
         parts.append((rows, starts, places))
     shape = len(members), len(column)
     time_ns = packets.space.zeros(shape[0] * shape[1], np.int64).reshape(shape, order="F")  # it is read hop by hop
