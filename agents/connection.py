@@ -118,6 +118,7 @@ class MediaConnection:
             mark=access.marks.get(self.kinds[0]),
         )
         ice.put_two_relays_last(transport, patience_s=_PATIENCE_S)
+        ice.prefer_direct(transport, patience_s=_PATIENCE_S)
         ice.repeat_triggered_checks(transport)
         ice.watch_consent(transport, self._lose_consent)
         if access.relay is not None:

@@ -2,9 +2,9 @@
 
 Job: `{"external_address", "internal_address", "relay_ports": "50000-59999", "relay_secret", "realm", "udp_port"?,
 "tcp_port"?, "access_edge": {"listen": [{"transport", "port"}], "next": {"address", "port", "transport"}, "routes":
-[...]?} | null, "sip_t1_ns"?}`. coturn listens at both addresses and relays at the external one only, so servers
-inside have a relayed address that the world can reach. `routes`, written as a Front End's, are for requests that
-the pool sends out through this Edge.
+[...]?, "resolver"?} | null, "sip_t1_ns"?}`. coturn listens at both addresses and relays at the external one only, so
+servers inside have a relayed address that the world can reach. `routes` and `resolver`, as in a Front End's job, are
+for requests that the pool sends out through this Edge.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from sipmessage import Request
 
 from agents.child import ChildFailure, ChildProgram, serve_until_told
 from agents.front_end import Say, StaticRoute
+from agents.names import finder_of
 from agents.pace import LoopLag
 from agents.sip.hop import Hop, Listen
 from agents.sip.proxy import Proxy, Target
@@ -168,7 +169,7 @@ async def stun_answers(address: str, port: int) -> None:
 class AccessEdge:
     """The SIP proxy at a pool's border: what comes from outside goes to the Front End, the home server of its users."""
 
-    def __init__(self, job: Mapping[str, Any], *, network: Network | None = None) -> None:
+    def __init__(self, job: Mapping[str, Any], say: Say, *, network: Network | None = None) -> None:
         """Read the job; raise ValueError where it is wrong. *network* stands in for sockets in tests."""
         access = job["access_edge"]
         self._front_end = Hop.from_json(access["next"])
@@ -180,7 +181,7 @@ class AccessEdge:
             network or SocketNetwork.for_server(self._listens, Credentials.from_json(job.get("tls"))),
             timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))),
         )
-        self._proxy = Proxy(self._stack, self._route, listens=self._listens)
+        self._proxy = Proxy(self._stack, self._route, listens=self._listens, find=finder_of(access, say))
         self._stack.on_request = self._take_request
 
     async def start(self) -> None:
@@ -212,7 +213,7 @@ class AccessEdge:
 async def main(job: Mapping[str, Any], commands: AsyncIterator[dict[str, Any]], say: Say) -> None:
     """Serve until told to stop. Raises ChildFailure (coturn died), TransportFailure, ValueError for a wrong job."""
     turn_server = TurnServer(job)
-    access_edge = AccessEdge(job) if job.get("access_edge") else None
+    access_edge = AccessEdge(job, say) if job.get("access_edge") else None
     try:
         await turn_server.start()
         if access_edge is not None:

@@ -3,7 +3,9 @@
 Job: `{"domains", "users": {uri: password}, "listen": [{"transport", "port"}], "relay_secret", "relays": [{"address",
 "internal_address", "udp_port", "tcp_port", "host"?}], "relay_of": {uri: index}?, "moved": {uri: contact}?, "routes":
 [{"match": regex, "next": {"address", "port", "transport"}}], "sip_t1_ns", "challenge_calls": bool?,
-"digest_algorithms": ["SHA-256", "MD5"]?, "tls"?, "rest": {"listen": [{"transport": "tls", "port": 443}]}?}`.
+"digest_algorithms": ["SHA-256", "MD5"]?, "tls"?, "rest": {"listen": [{"transport": "tls", "port": 443}]}?,
+"resolver": address?}`.
+A route's `next` is a server, or `{"domain", "transport"}`: the domain's, which the name server at `resolver` tells.
 Who is in `moved` has a home elsewhere: a registration is redirected to that SIP URI (301).
 `rest` is the web service (`agents.rest.server`).
 `match` must match the user part or the host of the Request-URI as a whole; the first that does counts. A request
@@ -21,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from sipmessage import URI, Request
 
+from agents.names import finder_of
 from agents.pace import LoopLag
 from agents.sip.core import hop_of
 from agents.sip.digest import ALGORITHMS, Authenticator
-from agents.sip.errors import SipTimeout, TransportFailure
-from agents.sip.hop import Hop, Listen
+from agents.sip.errors import DomainNotFound, SipTimeout, TransportFailure
+from agents.sip.hop import Domain, Hop, Listen
 from agents.sip.message import make_request, make_response, new_call_id, new_tag, push, set_body, uri_of
 from agents.sip.proxy import Proxy, Target
 from agents.sip.proxying import Refusal, next_route, take_own_routes
@@ -57,13 +60,15 @@ class StaticRoute:
     """Where requests go whose user part or host matches."""
 
     match: re.Pattern[str]
-    next: Hop
+    next: Hop | Domain
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "StaticRoute":
         """Read `{"match", "next"}`; raise ValueError where it is not that."""
         try:
-            return cls(re.compile(str(document["match"])), Hop.from_json(document["next"]))
+            following = document["next"]
+            kind = Domain if "domain" in following else Hop
+            return cls(re.compile(str(document["match"])), kind.from_json(following))
         except re.error as problem:
             raise ValueError(f"route {document['match']!r} is no regular expression: {problem}") from None
         except KeyError as missing:
@@ -98,7 +103,7 @@ class FrontEnd:
             network or SocketNetwork.for_server(self._listens, Credentials.from_json(job.get("tls"))),
             timing=Timing(t1_ns=int(job.get("sip_t1_ns", 500_000_000))),
         )
-        self._proxy = Proxy(self._stack, self._route, listens=self._listens)
+        self._proxy = Proxy(self._stack, self._route, listens=self._listens, find=finder_of(job, say))
         self._stack.on_request = self._take_request
         self._tls = Credentials.from_json(job.get("tls"))
         self._web_listens = [Listen.from_json(listen) for listen in (job.get("rest") or {}).get("listen", ())]
@@ -177,9 +182,11 @@ class FrontEnd:
         for route in reversed(way.routes):
             push(request, "Route", route)
         try:
-            return (await (await self._stack.send(request, way.to)).final()).code
+            return (await (await self._stack.send(request, await self._proxy.located(way))).final()).code
         except SipTimeout:
             return 408
+        except DomainNotFound:
+            return 504
         except TransportFailure:
             return 503
 

@@ -175,9 +175,78 @@ def put_two_relays_last(ice_transport: Any, *, patience_s: float) -> None:
     connection.check_start = check_in_turn
 
 
+def prefer_direct(ice_transport: Any, *, patience_s: float) -> None:
+    """Have the controlling side nominate no pair with a relay while a check that came straight is being answered.
+
+    A check of the other side on a direct pair shows that one to be likely to work, but the check that it triggers
+    takes a round trip, and aioice would meanwhile nominate what works already. A call that needs a relay loses no
+    time: nothing comes straight there. Where the other side's checks reach us and ours do not reach it, *patience_s*
+    is lost.
+    """
+    connection = ice_transport._connection
+    preference = _DirectFirst(connection, patience_s)
+    take, connect = connection.check_incoming, connection.connect
+
+    def take_and_note(message: Any, address: tuple[str, int], protocol: Any) -> None:
+        take(message, address, protocol)
+        preference.heard.update(map(id, preference.pairs(protocol, address)))
+
+    async def connect_patiently() -> None:
+        for protocol in connection._protocols:
+            protocol.request = preference.yielding(protocol)
+        await connect()
+
+    connection.check_incoming, connection.connect = take_and_note, connect_patiently
+
+
+class _DirectFirst:
+    """Holds the answer to a check of a relayed pair back while a direct pair may be about to work."""
+
+    def __init__(self, connection: Any, patience_s: float) -> None:
+        self._connection, self._patience_s = connection, patience_s
+        self.heard: set[int] = set()
+        "Pairs on which the other side's check has come."
+
+    def pairs(self, protocol: Any, address: tuple[str, int]) -> list[Any]:
+        return [p for p in self._connection._check_list if p.protocol is protocol and p.remote_addr == address]
+
+    def yielding(self, protocol: Any) -> Callable[..., Awaitable[Any]]:
+        """Return the protocol's `request` with what has to be awaited before its answer counts."""
+        request = protocol.request
+
+        async def request_and_yield(message: Any, address: tuple[str, int], **named: Any) -> Any:
+            answer = await request(message, address, **named)
+            if any(self._may_be_nominated(pair) and not _is_direct(pair) for pair in self.pairs(protocol, address)):
+                await self._better_tried()
+            return answer
+
+        return request_and_yield
+
+    def _may_be_nominated(self, pair: Any) -> bool:
+        return self._connection.ice_controlling and pair.component not in self._connection._nominating
+
+    async def _better_tried(self) -> None:
+        """Wait for the checks of direct pairs; cancelled as soon as one of them is nominated."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._patience_s
+        while (tasks := self._hopeful()) and (left_s := until_s - loop.time()) > 0:
+            await asyncio.wait(tasks, timeout=left_s)
+
+    def _hopeful(self) -> set[asyncio.Task[None]]:
+        heard = (p for p in self._connection._check_list if id(p) in self.heard and _is_direct(p))
+        return {p.task for p in heard if p.state is p.State.IN_PROGRESS and p.task is not None and not p.task.done()}
+
+
+def _types(pair: Any) -> tuple[str, str]:
+    return pair.local_candidate.type, pair.remote_candidate.type
+
+
 def _is_of_two_relays(pair: Any) -> bool:
-    types = pair.local_candidate.type, pair.remote_candidate.type
-    return types == ("relay", "relay")
+    return _types(pair) == ("relay", "relay")
+
+
+def _is_direct(pair: Any) -> bool:
+    return "relay" not in _types(pair)
 
 
 def repeat_triggered_checks(ice_transport: Any) -> None:
@@ -187,19 +256,24 @@ def repeat_triggered_checks(ice_transport: Any) -> None:
     relay was open for it, and is lost. aioice leaves the pair alone, so that ICE waits for the retransmission, 500 ms
     at the least. Once a pair is enough; one that waits its turn (`put_two_relays_last`) has sent nothing yet, and one
     whose first check was answered is being nominated.
+
+    The controlled side begins before its answer is on the way, so its first checks are early ones. A check on any pair
+    tells it that the other side sends, and it repeats those that go straight: where our own NAT is symmetric, no check
+    can come on their pair before one of them has arrived.
     """
     connection = ice_transport._connection
     take = connection.check_incoming
-    repeated: set[int] = set()
+    repeated: set[tuple[int, bool]] = set()
 
     def take_and_repeat(message: Any, address: tuple[str, int], protocol: Any) -> None:
         under_way = {id(p) for p in connection._check_list if p.state is p.State.IN_PROGRESS}
         take(message, address, protocol)
-        for pair in connection._check_list:
+        for pair in [p for p in connection._check_list if id(p) in under_way]:
             comes_from = pair.protocol is protocol and pair.remote_addr == address
             waits = connection.ice_controlling and (_is_of_two_relays(pair) or pair.component in connection._nominating)
-            if comes_from and id(pair) in under_way - repeated and not waits:
-                repeated.add(id(pair))
+            is_early = not connection.ice_controlling and _is_direct(pair)
+            if (comes_from or is_early) and not waits and (id(pair), comes_from) not in repeated:
+                repeated.add((id(pair), comes_from))
                 pair.task.cancel()
                 pair.task = None
                 connection.check_start_task(pair)

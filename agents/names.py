@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import dns.asyncresolver
@@ -11,12 +12,16 @@ import dns.rdatatype
 import dns.resolver
 
 from agents.process import Say
-from agents.sip.hop import Hop, TransportName, default_port
+from agents.sip.errors import DomainNotFound
+from agents.sip.hop import Domain, Hop, TransportName, default_port
+from agents.sip.proxy import Finder, find_nobody
 
 _TRY_LIMIT_S: Final = 1.0
 LIMIT_S: Final = 3.5
 "Well within what a call's set-up may take."
 _SERVICES: Final[dict[TransportName, str]] = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
+_FEDERATION: Final[dict[TransportName, str]] = {**_SERVICES, "tls": "_sipfederationtls._tcp"}
+"What servers of other organisations ask for."
 _Kind = Literal["A", "SRV"]
 _Absent = (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer)
 
@@ -45,6 +50,24 @@ class Names:
         answer = await self._ask(f"{_SERVICES[transport]}.{domain}", "SRV")
         if answer is None:
             return Hop(await self.address(domain), default_port(transport), transport, identity)
+        return await self._first(answer, transport, identity)
+
+    async def federated_server(self, domain: Domain) -> Hop:
+        """Return the server at which another organisation awaits those of others; raise DomainNotFound.
+
+        A domain without that SRV record does not federate: its other records are for its own clients.
+        """
+        name = f"{_FEDERATION[domain.transport]}.{domain.name}"
+        try:
+            answer = await self._ask(name, "SRV")
+            if answer is None:
+                raise self._failure(name, "SRV", "there is no such record")
+            return await self._first(answer, domain.transport, domain.name if domain.transport == "tls" else "")
+        except NameFailure as failure:
+            raise DomainNotFound(str(failure)) from None
+
+    async def _first(self, answer: Any, transport: TransportName, identity: str) -> Hop:
+        """Return the server of an SRV answer that is to be tried first, with its address."""
         first = min(answer, key=lambda record: (record.priority, -record.weight))
         host = str(first.target).rstrip(".")
         address = _in_addition(answer.response, host) or await self.address(host)
@@ -89,6 +112,12 @@ class Names:
             "type": "event", "event": "resolved", "name": name, "record": kind, "answers": answers,
             "server": self._server, "took_ms": round(took_ms, 3),
         })  # fmt: skip
+
+
+def finder_of(job: Mapping[str, Any], say: Say) -> Finder:
+    """Return how a server finds those of other organisations: at the name server that its job names."""
+    resolver = job.get("resolver")
+    return Names(str(resolver), say).federated_server if resolver else find_nobody
 
 
 def _in_addition(response: dns.message.Message, host: str) -> str | None:

@@ -5,7 +5,8 @@ SipError
 ├── SipFailure         the other side answered with a final response of 300 or more
 ├── SipTimeout         no final response came in time
 └── TransportFailure   the message could not be sent: refused, unreachable, connection lost
-    └── CertificateRefused   the server's certificate is not to be trusted, or is somebody else's
+    ├── CertificateRefused   the server's certificate is not to be trusted, or is somebody else's
+    └── DomainNotFound       nobody could say which server another domain has
 """
 
 
@@ -33,6 +34,10 @@ class SipTimeout(SipError):
 
 class TransportFailure(SipError):
     """The message could not be sent; never raised for loss, which nobody can see."""
+
+
+class DomainNotFound(TransportFailure):
+    """The DNS does not lead to a server of another domain."""
 
 
 class CertificateRefused(TransportFailure):

@@ -53,6 +53,23 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
+class Domain:
+    """Another organisation's SIP domain, whose server is to be found by the DNS when a request goes there."""
+
+    name: str
+    transport: TransportName
+    "Which its servers are reached by."
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read `{"domain", "transport"}` of agents' jobs; raise ValueError where it is not that."""
+        return cls(str(document["domain"]).lower(), transport_name(document.get("transport", "tls")))
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Listen:
     """A port on which requests are awaited."""
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from sipmessage import URI, Request, Response, Via
 
 from agents.sip.core import hop_of
-from agents.sip.errors import SipTimeout, TransportFailure
-from agents.sip.hop import Hop, Listen
+from agents.sip.errors import DomainNotFound, SipTimeout, TransportFailure
+from agents.sip.hop import Domain, Hop, Listen
 from agents.sip.message import copy_response, make_response, pop, push, tag_of
 from agents.sip.proxying import (
     FlowTokens,
@@ -32,7 +32,7 @@ TIMER_C_S = 181.0
 class Target:
     """Where a request goes."""
 
-    to: Hop | Flow
+    to: Hop | Flow | Domain
     uri: URI | None = None
     "New Request-URI; None leaves it."
     routes: tuple[str, ...] = ()
@@ -43,11 +43,20 @@ Policy = Callable[[Request, Flow], Target | Refusal]
 "Decides about a request that belongs to no dialog and names no further Route, and that came over a given flow."
 
 
+Finder = Callable[[Domain], Awaitable[Hop]]
+"Finds the server of another organisation's domain; raises DomainNotFound."
+
+
+async def find_nobody(domain: Domain) -> Hop:
+    """Find no server: of an element that has no name server to ask."""
+    raise DomainNotFound(f"no name server to ask for {domain.name}")
+
+
 class Proxy:
     """Passes requests on and their responses back."""
 
-    def __init__(self, stack: Stack, policy: Policy, *, listens: Sequence[Listen]) -> None:
-        self._stack = stack
+    def __init__(self, stack: Stack, policy: Policy, *, listens: Sequence[Listen], find: Finder = find_nobody) -> None:
+        self._stack, self._find = stack, find
         self._policy = policy
         self._ports = {listen.port for listen in listens}
         self._addresses = {listen.address for listen in listens} - {ANY_ADDRESS}
@@ -82,6 +91,9 @@ class Proxy:
                 self._refuse(transaction, refusal or Refusal(500))
                 return
             client = await self._send(transaction, request, target, with_path=with_path)
+        except DomainNotFound as problem:
+            transaction.answer(504, f"Server Time-out ({problem})")  # RFC 3261 section 21.5.5
+            return
         except TransportFailure as problem:
             transaction.answer(503, f"Service Unavailable ({problem})")
             return
@@ -116,7 +128,7 @@ class Proxy:
     async def _send(
         self, transaction: ServerTransaction, request: Request, target: Target, *, with_path: bool
     ) -> ClientTransaction:
-        flow_in, flow = transaction.flow, await self._stack.flow_to(target.to)
+        flow_in, flow = transaction.flow, await self._stack.flow_to(await self.located(target))
         is_new_call = request.method == "INVITE" and not tag_of(request.headers["To"])
         onward = passed_on(request, record=self._record_routes(flow, flow_in) if is_new_call else ())
         if target.uri is not None:
@@ -126,6 +138,10 @@ class Proxy:
         if with_path:
             push(onward, "Path", self.path_value(flow_in, flow))
         return await self._stack.send(onward, flow)
+
+    async def located(self, target: Target) -> Hop | Flow:
+        """Return where *target* is, having asked for the server of a domain; raise DomainNotFound."""
+        return await self._find(target.to) if isinstance(target.to, Domain) else target.to
 
     def _record_routes(self, *flows: Flow) -> tuple[str, ...]:
         port_of = self._stack.network.port_of
@@ -180,4 +196,4 @@ class Proxy:
         with contextlib.suppress(TransportFailure):  # as if lost: the 2xx comes again
             request, target = self._decide(ack, flow)
             if isinstance(target, Target):
-                await self._stack.send_ack(passed_on(request, record=()), target.to)
+                await self._stack.send_ack(passed_on(request, record=()), await self.located(target))

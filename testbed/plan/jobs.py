@@ -59,7 +59,7 @@ class Jobs:
     def calls(self) -> tuple[CallPlan, ...]:
         """Return what each calling party does once all are ready."""
         calls = (plan for index in range(len(self._scenario.calls)) for plan in self._call(index))
-        watching = {name: self._resolver(self._scenario.parties[name]) for name in self._broadcast.attendees}
+        watching = {name: self._resolver(self._scenario.parties[name].node) for name in self._broadcast.attendees}
         return tuple(plan for plan in (*calls, *self._broadcast.calls(watching)) if self._is_played(plan))
 
     def _broadcast_meeting(self) -> CallPlan | None:
@@ -135,11 +135,10 @@ class Jobs:
 
     def _access_edge(self, pool: str, node: str) -> dict[str, Any]:
         signaling = self._signaling
-        others = {other: signaling.across(other, seen_from=node) for other in self._cast.pools() if other != pool}
         return {
             "listen": signaling.listen(pool, node),
             "next": signaling.within(pool, self._cast.front_end(pool), seen_from=node),
-            "routes": list(self._domain_routes(others)),
+            **self._asking(node, self._domain_routes(pool, node)),
         }
 
     def _front_end(self, pool: str, node: str) -> dict[str, Any]:
@@ -153,7 +152,7 @@ class Jobs:
             "relays": [self._relay(edge) for edge in self._cast.role_nodes(pool, "edge")],
             "relay_of": self._cast.relay_turn[pool],
             "moved": dict(self._moved(pool)),
-            "routes": list(self._routes(pool, node)),
+            **self._asking(node, self._routes(pool, node)),
             "sip_t1_ns": self._scenario.sip_t1,
         }
 
@@ -179,16 +178,28 @@ class Jobs:
                 within = signaling.within(pool, theirs.node, seen_from=node) if own else None
                 next_hop = within or signaling.outward(pool, theirs.pool, seen_from=node)
                 yield {"match": r"^\+[0-9]+$", "next": next_hop}
-        others = self._cast.pools()
-        yield from self._domain_routes(
-            {other: signaling.outward(pool, other, seen_from=node) for other in others if other != pool}
-        )
+        yield from self._domain_routes(pool, node)
 
-    def _domain_routes(self, hops: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield the routes to the domains of other pools, each by the next server that *hops* has for it."""
-        for pool, next_hop in hops.items():
-            for domain in self._cast.pool(pool).domains:
-                yield {"match": f"^{re.escape(domain)}$", "next": next_hop}
+    def _domain_routes(self, pool: str, node: str) -> Iterator[dict[str, Any]]:
+        """Yield the routes from a server of *pool* to the domains of other pools."""
+        for other in self._cast.pools():
+            for domain in self._cast.pool(other).domains if other != pool else ():
+                yield {"match": f"^{re.escape(domain)}$", "next": self._next_to(pool, node, other, domain)}
+
+    def _next_to(self, pool: str, node: str, other: str, domain: str) -> dict[str, Any]:
+        """Return where *node* sends requests for a domain of another pool: to a server, or to what the DNS says."""
+        is_border = node in self._names.routers(pool)
+        if is_border and self._names.finds(pool, domain):
+            return {"domain": domain, "transport": self._cast.pool(self._names.pool_of[domain]).trunk}
+        if is_border:
+            return self._signaling.across(other, seen_from=node)
+        return self._signaling.outward(pool, other, seen_from=node)
+
+    def _asking(self, node: str, routes: Iterator[dict[str, Any]]) -> dict[str, Any]:
+        """Return *routes* and, where one leads to a domain by its name, the name server that *node* asks."""
+        every = list(routes)
+        asks = any("domain" in route["next"] for route in every)
+        return {"routes": every, **({"resolver": self._resolver(node)} if asks else {})}
 
     def _conference(self, server: Server) -> dict[str, Any]:
         return {"uri_prefix": _uri_prefix(server), **self._media_server(server)}
@@ -230,7 +241,7 @@ class Jobs:
 
     def _party(self, name: str, party: Party) -> Job:
         if name in self._broadcast.attendees:
-            return self._broadcast.attendee(name, party, self._tones, self._resolver(party))
+            return self._broadcast.attendee(name, party, self._tones, self._resolver(party.node))
         phone = self._cast.is_phone(party)
         gateway = next((trunk.server.node for trunk in self._trunks if trunk.phone == name), party.node)
         arguments = {
@@ -270,7 +281,7 @@ class Jobs:
 
     def _found(self, name: str, party: Party, domain: str) -> dict[str, Any]:
         """Return how a client finds its server: by its domain's name, or by address where it has no name server."""
-        resolver, transport = self._resolver(party), party.transport
+        resolver, transport = self._resolver(party.node), party.transport
         if resolver is not None and transport != "https":
             return {"server": {"domain": domain, "transport": transport}, "resolver": resolver}
         pool = self._cast.server_pool(name)
@@ -280,9 +291,9 @@ class Jobs:
         named = {key: value for key, value in server.items() if key != "address"}
         return {"server": {**named, "host": f"{WEB_SERVICE}.{domain}"}, "resolver": resolver}
 
-    def _resolver(self, party: Party) -> str | None:
-        """Return the address of the name server that a party asks, None without one."""
-        asked = self._names.asked_by(party.node)
+    def _resolver(self, node: str) -> str | None:
+        """Return the address of the name server that *node* asks, None without one."""
+        asked = self._names.asked_by(node)
         return next((each.address for each in self.name_servers if each.name == asked), None)
 
     def _proxy(self, party: Party) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ organisation's own pool shares a domain with the online one (hybrid), all record
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from testbed.plan.addresses import host_name, inner_address, own_address
 from testbed.plan.adjacency import Adjacency
@@ -17,6 +17,8 @@ from testbed.plan.signaling import SIPS_PORT, Signaling
 _KINDS: Final = ("resolver", "name-server")
 SERVICES: Final = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
 "Transport to what a client asks for (RFC 3263 section 4.2)."
+FEDERATION: Final = {**SERVICES, "tls": "_sipfederationtls._tcp"}
+"Transport to what a server of another organisation asks for."
 WEB_SERVICE: Final = "lyncdiscover"
 "What clients of a domain's web service ask for in it."
 
@@ -39,7 +41,14 @@ class Names:
         scenario, needed = self._cast.scenario, dict[str, None]()
         named = [end for leg in scenario.legs for end in (leg.from_, leg.to) if end in self._topology.services]
         asked = [self.asked_by(party.node) for party in scenario.parties.values() if not self._cast.is_phone(party)]
-        for first in [*asked, *named]:
+        pools = self._cast.pools()
+        by_servers = [
+            self.asked_by(node)
+            for pool in pools
+            if any(self.finds(pool, domain) for other in pools for domain in self._cast.pool(other).domains)
+            for node in self.routers(pool)
+        ]
+        for first in [*asked, *by_servers, *named]:
             at = first
             while at is not None and at not in needed and self._topology.services[at].kind in _KINDS:
                 needed[at] = None
@@ -51,6 +60,22 @@ class Names:
         organisation = self._cast.organisation(node)
         services = self._topology.services.items()
         return next((name for name, service in services if organisation in service.clients), None)
+
+    def finds(self, pool: str, domain: str) -> bool:
+        """Whether servers of *pool* ask a name server for those of *domain*: another organisation's, and not its own.
+
+        Between pools that share a domain, and within an organisation, who is where is set up by hand, as in life.
+        """
+        others = [other for other in self._cast.pools() if domain in self._cast.pool(other).domains]
+        is_shared = domain in self._cast.pool(pool).domains
+        by_hand = is_shared or any(map(self._cast.is_connector, (pool, *others)))
+        own = self._cast.organisation(self._cast.front_end(pool))
+        is_elsewhere = all(self._cast.organisation(self._cast.front_end(other)) != own for other in others)
+        return not by_hand and is_elsewhere and self.asked_by(self.routers(pool)[0]) is not None
+
+    def routers(self, pool: str) -> tuple[str, ...]:
+        """Return the servers of a pool that send requests to other organisations."""
+        return self._cast.role_nodes(pool, "edge" if self._cast.pool(pool).access_edge else "front-end")
 
     def _server(self, name: str) -> NameServer:
         service = self._topology.services[name]
@@ -90,7 +115,7 @@ class Names:
             if self._signaling.uses_tls:
                 port = self._signaling.client_port(pool, gate, "tls")
                 yield self._service(f"_sip._tls.{domain}", gate, port)
-                yield self._service(f"_sipfederationtls._tcp.{domain}", gate, SIPS_PORT)
+                yield self._service(f"{FEDERATION['tls']}.{domain}", gate, SIPS_PORT)
         for pool in self._cast.pools():
             gates = () if self._cast.pool(pool).access_edge else (self._cast.front_end(pool),)
             for node in (*gates, *self._cast.role_nodes(pool, "edge")):
@@ -145,14 +170,30 @@ def lookup(servers: tuple[NameServer, ...], first: str, name: str, kind: str) ->
 
 
 def sip_servers(plan: Plan, job: Job) -> Iterator[tuple[str, int, str]]:
-    """Yield address, port and transport of the servers that a client's names lead it to: its domain's, then its home.
+    """Yield address, port and transport of the servers that a job's names lead it to.
 
-    Of a client of the web service it is the one whose host name it is told. Nothing where a name is not resolved, or
-    where the client is told an address instead.
+    A client's are its domain's, then its home; of a client of the web service it is the one whose host name it is told.
+    A server's are those of other organisations. Nothing where a name is not resolved, or where the job has an address.
     """
-    wanted, resolver = job.arguments.get("server"), job.arguments.get("resolver")
-    asked = next((server.name for server in plan.name_servers if server.address == resolver), None)
-    if asked is None or not isinstance(wanted, dict):
+    for part in (job.arguments, job.arguments.get("access_edge") or {}):
+        asked = next((server.name for server in plan.name_servers if server.address == part.get("resolver")), None)
+        if asked is not None:
+            yield from _of_client(plan, job, asked) if job.stage == "party" else _of_routes(plan, part, asked)
+
+
+def _of_routes(plan: Plan, arguments: dict[str, Any], asked: str) -> Iterator[tuple[str, int, str]]:
+    for following in (route["next"] for route in arguments.get("routes", ())):
+        if "domain" in following:
+            transport = following["transport"]
+            found = _server_of(plan, asked, f"{FEDERATION[transport]}.{following['domain']}")
+            host = None if found is None else lookup(plan.name_servers, asked, found[0], "A")
+            if found is not None and host is not None:
+                yield host.target, found[1], transport
+
+
+def _of_client(plan: Plan, job: Job, asked: str) -> Iterator[tuple[str, int, str]]:
+    wanted = job.arguments.get("server")
+    if not isinstance(wanted, dict):
         return
     if "host" in wanted and (record := lookup(plan.name_servers, asked, wanted["host"], "A")) is not None:
         yield record.target, wanted["port"], wanted["transport"]

@@ -52,7 +52,8 @@ def explain_silence(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
         if tried.forward:
             return _explain_attempt(run, tried)
     unseen = any(_ends(run, name) & (traffic.sources | traffic.targets) for name in run.incomplete)
-    for nodes in () if unseen else (traffic.sources, traffic.targets):
+    servers = _proxies(run) if leg.flow == "media" else frozenset[str]()  # which did not find another organisation's
+    for nodes in () if unseen else (traffic.sources, traffic.targets, servers):
         if unresolved := explain_unresolved(run, nodes, leg, lambda run, traffic: explain_loss(run, traffic).text):
             return Cause("NAME_NOT_RESOLVED", unresolved)
     if leg.flow not in ("signaling", "media"):
@@ -61,6 +62,12 @@ def explain_silence(run: Run, leg: Leg, traffic: LegTraffic) -> Cause:
     if sip is not None and not _is_hidden(run, leg, traffic):
         return _explain_signaling_only(run, leg, sip)
     return _never_sent(run, leg, traffic)
+
+
+def _proxies(run: Run) -> frozenset[str]:
+    """Return the nodes that pass SIP requests on."""
+    every = run.plan.roles.items()
+    return frozenset(node for role, nodes in every if role.endswith(("-front-end", "-edge")) for node in nodes)
 
 
 def _is_hidden(run: Run, leg: Leg, traffic: LegTraffic) -> bool:

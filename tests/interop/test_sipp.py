@@ -34,7 +34,7 @@ async def running_access_edge(front_end: Hop) -> AsyncIterator[Hop]:
     listen = [{"transport": transport, "port": port, "address": EDGE} for transport in ("udp", "tcp")]
     next_hop = {"address": front_end.address, "port": front_end.port, "transport": "tcp"}
     job = {"external_address": EDGE, "access_edge": {"listen": listen, "next": next_hop}}
-    access_edge = AccessEdge(job)
+    access_edge = AccessEdge(job, print)
     await access_edge.start()
     try:
         yield Hop(EDGE, port)

@@ -15,7 +15,8 @@ import pytest
 from agents import stock as program
 from agents.child import ChildFailure
 from agents.names import NameFailure, Names
-from agents.sip.hop import Hop
+from agents.sip.errors import DomainNotFound
+from agents.sip.hop import Domain, Hop
 from testbed.plan import stock
 from testbed.plan.model import DnsRecord, NameServer
 
@@ -38,6 +39,7 @@ SERVER = NameServer(
     zones=("example",),
     records=(
         DnsRecord(name="_sip._tcp.contoso.example", kind="SRV", target="fe.contoso.example", port=5060),
+        DnsRecord(name="_sipfederationtls._tcp.contoso.example", kind="SRV", target="fe.contoso.example", port=5061),
         DnsRecord(name="fe.contoso.example", kind="A", target="192.0.2.7"),
         DnsRecord(name="fabrikam.example", kind="A", target="192.0.2.9"),
     ),
@@ -162,6 +164,21 @@ def test_a_domain_without_srv_records_is_its_own_server_and_one_without_any_fail
             "nowhere.example",
             "host.invalid",
         ]
+        await running.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_server_of_another_organisation_is_found_by_its_federation_record_alone() -> None:
+    async def scenario() -> None:
+        running, said = Running(job()), list[dict[str, Any]]()
+        assert (await running.line())["type"] == "ready"
+        names = Names(ADDRESS, said.append, port=PORT)
+        found = await names.federated_server(Domain("contoso.example", "tls"))
+        assert found == Hop("192.0.2.7", 5061, "tls", "contoso.example")
+        with pytest.raises(DomainNotFound, match=r"_sip._tcp.fabrikam.example \(SRV\), .*: there is no such record"):
+            await names.federated_server(Domain("fabrikam.example", "tcp"))
+        assert said[-1]["event"] == "not-resolved"
         await running.stop()
 
     asyncio.run(scenario())

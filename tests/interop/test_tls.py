@@ -58,7 +58,7 @@ async def running_access_edge(front_end: Hop, condition: Condition = "valid") ->
     job = {
         "external_address": EDGE, "access_edge": {"listen": listen, "next": name}, "tls": credentials("edge", condition)
     }  # fmt: skip
-    access_edge = AccessEdge(job)
+    access_edge = AccessEdge(job, print)
     await access_edge.start()
     try:
         yield Hop(EDGE, port, "tls", "contoso.example")

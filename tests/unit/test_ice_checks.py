@@ -8,7 +8,7 @@ import pytest
 from aioice import stun
 from aioice.ice import CandidatePair
 
-from agents.ice import ask_anew_on_mismatch, put_two_relays_last, repeat_triggered_checks
+from agents.ice import ask_anew_on_mismatch, prefer_direct, put_two_relays_last, repeat_triggered_checks
 
 
 class Checks:
@@ -114,6 +114,9 @@ class CheckList:
         ({"nominating": True, "controlling": False}, True),
         ({"state": CandidatePair.State.SUCCEEDED}, False),
         ({"port": 2}, False),
+        ({"port": 2, "types": ("host", "srflx")}, False),
+        ({"port": 2, "types": ("host", "srflx"), "controlling": False}, True),
+        ({"port": 2, "types": ("host", "relay"), "controlling": False}, False),
     ],
 )
 def test_a_check_from_the_other_side_repeats_ours_once(case: dict[str, Any], *, repeats: bool) -> None:
@@ -129,6 +132,103 @@ def test_a_check_from_the_other_side_repeats_ours_once(case: dict[str, Any], *, 
         assert checks.begun == ([pair] if repeats else [])
         assert first is not None
         assert first.cancelled() == repeats
+
+    asyncio.run(scenario())
+
+
+def test_an_early_direct_check_of_the_controlled_side_is_repeated_again_when_the_other_sides_comes_on_its_pair() -> (
+    None
+):
+    async def scenario() -> None:
+        pair = RunningPair(CandidatePair.State.IN_PROGRESS, types=("host", "srflx"))
+        checks = CheckList(pair, controlling=False)
+        for port in (2, 2, 1, 1):
+            checks.check_incoming(None, ("198.51.100.1", port), "socket")
+        assert checks.begun == [pair, pair]
+
+    asyncio.run(scenario())
+
+
+class Socket:
+    """A protocol of aioice, as far as checks look: everything is answered at once."""
+
+    async def request(self, message: str, address: tuple[str, int]) -> str:
+        return f"answer to {message}"
+
+
+class Race:
+    """The connection of an aiortc ICE transport with a pair of a relay and a direct one, both being checked."""
+
+    def __init__(self, *, controlling: bool = True, nominating: bool = False) -> None:
+        self.ice_controlling = controlling
+        self._nominating = {1} if nominating else set()
+        self._protocols = [Socket()]
+        self.direct = RunningPair(CandidatePair.State.IN_PROGRESS, types=("host", "prflx"), port=1)
+        self.relayed = RunningPair(CandidatePair.State.IN_PROGRESS, types=("host", "relay"), port=2)
+        self._check_list = [self.direct, self.relayed]
+        for pair in self._check_list:
+            pair.protocol = self._protocols[0]  # type: ignore[assignment]
+        self._connection = self
+
+    def check_incoming(self, message: Any, address: tuple[str, int], protocol: Any) -> None:
+        """Do nothing for a pair In-Progress, as aioice."""
+
+    async def connect(self) -> None:
+        """Have no checks to start."""
+
+    async def holds_back(self, *, patience_s: float = 3600, heard_from: int | None = 1, checks: int = 2) -> bool:
+        """Tell whether the answer of the pair with port *checks* waits, after a check from port *heard_from* came."""
+        prefer_direct(self, patience_s=patience_s)
+        await self.connect()
+        socket = self._protocols[0]
+        if heard_from is not None:
+            self.check_incoming(None, ("198.51.100.1", heard_from), socket)
+        asking = asyncio.create_task(socket.request("check", ("198.51.100.1", checks)))
+        await asyncio.wait([asking], timeout=0.05)
+        waits = not asking.done()
+        if self.direct.task is not None:
+            self.direct.task.cancel()  # as when it ended, with whatever state
+        assert await asking == "answer to check"
+        return waits
+
+
+@pytest.mark.parametrize(
+    ("roles", "case", "waits"),
+    [
+        ({}, {}, True),
+        ({}, {"heard_from": None}, False),
+        ({}, {"heard_from": 2}, False),
+        ({}, {"checks": 1}, False),
+        ({}, {"patience_s": 0.01}, False),
+        ({"controlling": False}, {}, False),
+        ({"nominating": True}, {}, False),
+    ],
+)
+def test_a_relayed_pair_waits_for_a_direct_one_that_the_other_side_was_heard_on(
+    roles: dict[str, bool], case: dict[str, Any], *, waits: bool
+) -> None:
+    async def scenario() -> bool:
+        return await Race(**roles).holds_back(**case)
+
+    assert asyncio.run(scenario()) == waits
+
+
+def test_a_direct_check_that_is_repeated_is_still_waited_for() -> None:
+    async def scenario() -> None:
+        race = Race()
+        prefer_direct(race, patience_s=3600)
+        await race.connect()
+        race.check_incoming(None, ("198.51.100.1", 1), race._protocols[0])
+        asking = asyncio.create_task(race._protocols[0].request("check", ("198.51.100.1", 2)))
+        await asyncio.sleep(0)
+        first, race.direct.task = race.direct.task, asyncio.ensure_future(asyncio.sleep(3600))
+        assert first is not None
+        first.cancel()
+        await asyncio.wait([asking], timeout=0.05)
+        assert not asking.done()
+        race.direct.state = CandidatePair.State.FAILED
+        race.direct.task.cancel()
+        await asking
 
     asyncio.run(scenario())
 

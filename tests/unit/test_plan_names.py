@@ -133,3 +133,43 @@ def test_a_resolver_with_hosts_in_a_domain_that_it_does_not_serve_asks_others_fo
     assert address_of(plan, "contoso-resolver", "contoso.example") == "198.18.64.10"
     assert address_of(plan, "contoso-resolver", "perimeter.example") == "192.0.2.194"
     assert "contoso.example" not in server_of(plan, "contoso-resolver").zones
+
+
+def federated(plan: Plan, name: str) -> list[dict[str, str]]:
+    """Return the domains that a server asks its name server for."""
+    job = next(job for job in plan.jobs if job.name == name)
+    part = job.arguments.get("access_edge") or job.arguments
+    return [route["next"] for route in part["routes"] if "domain" in route["next"]]
+
+
+@pytest.mark.parametrize(
+    ("slug", "server", "domains", "found"),
+    [
+        ("hybrid/p2p-federated", "dc-edge", ["fabrikam.example"], [("198.18.64.10", 5060, "tcp")]),
+        ("hybrid/p2p-federated-tls", "dc-edge", ["fabrikam.example"], [("198.18.64.10", 5061, "tls")]),
+        ("hybrid/p2p-federated", "dc-fe", [], []),  # it has its Access Edge
+        ("hybrid/p2p-federated", "on-fe", [], []),  # the domain is its own too
+        ("online/conference-third-party-federated", "on-fe", ["tailspin.example"], [("203.0.113.130", 5060, "tcp")]),
+        ("cloud-connector/pstn-external", "cce-edge", [], []),
+    ],
+)
+def test_the_last_server_of_an_organisation_finds_others_by_name(
+    slug: str, server: str, domains: list[str], found: list[tuple[str, int, str]]
+) -> None:
+    plan = plan_of(slug)
+    job = next(job for job in plan.jobs if job.name == server)
+    assert [following["domain"] for following in federated(plan, server)] == domains
+    assert list(sip_servers(plan, job)) == found
+
+
+@pytest.mark.parametrize("slug", [entry.scenario for entry in catalogue.list_scenarios()])
+def test_every_domain_that_a_server_of_the_catalogue_asks_for_is_known_where_it_asks(slug: str) -> None:
+    plan = plan_of(slug)
+    for job in plan.jobs:
+        if job.stage == "service" and "routes" in (job.arguments.get("access_edge") or job.arguments):
+            assert len(list(sip_servers(plan, job))) == len(federated(plan, job.name))
+
+
+def test_an_organisation_without_a_name_server_sends_to_addresses() -> None:
+    nobody = Change(set={"services.internet-dns.clients": ["internet", "fabrikam"]})
+    assert federated(plan_of("online/conference-third-party-federated", nobody), "on-fe") == []

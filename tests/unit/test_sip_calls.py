@@ -13,7 +13,7 @@ from sipmessage import URI
 
 from agents.edge import AccessEdge
 from agents.front_end import FrontEnd
-from agents.sip.hop import Hop, Listen
+from agents.sip.hop import Domain, Hop, Listen
 from agents.sip.message import parse_message
 from agents.sip.ua import Dialog, IncomingCall, SipFailure, SipTimeout, UserAgent
 
@@ -49,7 +49,7 @@ class World:
         self.wire = wire
         self.said: list[dict[str, Any]] = []
         self.front_end = FrontEnd(job, self.said.append, network=wire.attach(FRONT_END))
-        self.edge = AccessEdge(EDGE_JOB, network=wire.attach(EDGE))
+        self.edge = AccessEdge(EDGE_JOB, self.said.append, network=wire.attach(EDGE))
         self.agents: list[UserAgent] = []
 
     async def add(
@@ -317,6 +317,42 @@ def test_a_guest_outside_joins_a_conference_through_the_access_edge_unregistered
             for nothing in ("", "sip:conf-x@contoso.example", "sip:conf-1@tailspin.example"):
                 with pytest.raises(SipFailure, match=r"403|404"):
                     await guest.request_relay(conference=nothing)
+
+    run(scenario())
+
+
+ABROAD = {"match": r"^fabrikam\.example$", "next": {"domain": "fabrikam.example", "transport": "udp"}}
+
+
+def test_a_call_to_another_domain_goes_where_the_name_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Domain] = []
+
+    async def find(domain: Domain) -> Hop:
+        asked.append(domain)
+        return Hop("10.0.0.3")
+
+    monkeypatch.setattr("agents.front_end.finder_of", lambda job, say: find)
+
+    async def scenario() -> None:
+        async with a_world(routes=[ABROAD]) as world:
+            alice, dave = await world.add("alice", "10.0.0.2"), await world.add("dave", "10.0.0.3")
+            await alice.register()
+            taken = answering(dave)
+            call = await alice.invite("sip:dave@fabrikam.example", "offer", timeout_s=5)
+            await (await taken.get()).bye()
+            await call.ended.wait()
+            assert asked == [Domain("fabrikam.example", "udp")]
+
+    run(scenario())
+
+
+def test_a_domain_whose_server_is_not_found_is_answered_504_with_the_reason() -> None:
+    async def scenario() -> None:
+        async with a_world(routes=[ABROAD]) as world:
+            alice = await world.add("alice", "10.0.0.2")
+            await alice.register()
+            with pytest.raises(SipFailure, match=r"504 Server Time-out \(no name server to ask for fabrikam.example\)"):
+                await alice.invite("sip:dave@fabrikam.example", "offer", timeout_s=5)
 
     run(scenario())
 

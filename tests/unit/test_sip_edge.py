@@ -78,4 +78,4 @@ def test_a_front_ends_job_that_is_wrong_says_what(change: dict[str, Any], messag
 def test_an_access_edges_job_that_is_wrong_says_what() -> None:
     access_edge = {"listen": [{"transport": "tcp", "port": 5060}], "next": {"port": 5060}}
     with pytest.raises(ValueError, match="a hop needs the key 'address'"):
-        AccessEdge({**JOB, "access_edge": access_edge})
+        AccessEdge({**JOB, "access_edge": access_edge}, print)

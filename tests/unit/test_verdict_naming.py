@@ -90,6 +90,15 @@ def test_the_last_question_counts_a_server_without_srv_records_is_found_by_its_d
     assert (leg_["verdict"], leg_["disposition"]) == ("INCONCLUSIVE", "NEVER_SENT")
 
 
+def test_a_server_that_did_not_find_another_organisations_explains_a_call_without_media(tmp_path: Path) -> None:
+    wire = Wire()
+    asked = question("_sip._tcp.fabrikam.example")
+    wire.carry(OUTWARD[::-1], (FE, 50001), (BOB, 53), asked)
+    wire.carry(OUTWARD, (BOB, 53), (FE, 50001), answer("_sip._tcp.fabrikam.example", rcode="NXDOMAIN"))
+    reason = told(wire, tmp_path, leg("media", "alice", "bob", "customer", "internet expressroute microsoft"))["reason"]
+    assert "fe asked bob for _sip._tcp.fabrikam.example (SRV): the answer was NXDOMAIN" in reason
+
+
 def test_a_name_that_was_resolved_explains_nothing(tmp_path: Path) -> None:
     wire = Wire()
     ask(wire, None)
