@@ -19,7 +19,7 @@ from testbed.analysis.tls import KEY_LOG
 from testbed.plan.jobs import TURN_TCP_PORT, TURN_UDP_PORT
 from testbed.plan.marks import has_port, marks_at, transport_kind
 from testbed.scenario import Disposition, Leg
-from testbed.verdict.link_loss import unless_lost
+from testbed.verdict.link_loss import losses_behind, unless_lost, unless_unheard
 from testbed.verdict.naming import explain_unresolved
 
 _ATTEMPTS: Final = frozenset({Kind.STUN, Kind.DTLS, Kind.TCP, Kind.TURN_INDICATION, Kind.CHANNEL_DATA})
@@ -139,7 +139,7 @@ def _unanswered(run: Run, traffic: LegTraffic) -> Cause:
     last, count = part.steps[-1], sum(each.walk.packets for each in sent)
     first = f"first frame {last.first_frame} on {last.hop.link}"
     told = f"{part.nodes[-1]} received {count} packets ({first}) and sent no answer"
-    return Cause("TIMEOUT", unless_lost(run, last.hop, told))
+    return Cause("TIMEOUT", unless_unheard(run, last.hop, told))
 
 
 def explain_end(run: Run, parts: Sequence[Part], others: Sequence[Part], *, returning: bool) -> Cause:
@@ -222,7 +222,8 @@ def _vanished(run: Run, part: Part, others: Sequence[Part], *, returning: bool) 
             return Cause("NAT_MISMATCH" if known else "NO_SESSION_ON_RETURN", text)
     if run.network.is_host(node):
         return Cause("DELIVERED", unless_lost(run, step.hop, f"went to {node} instead ({seen})"))
-    return Cause("NO_ROUTE", f"{seen}; {unless_lost(run, step.hop, f'{node} sent them no further')}")
+    told = unless_lost(run, step.hop, f"{node} sent them no further", losses_behind(run, step.hop))
+    return Cause("NO_ROUTE", f"{seen}; {told}")
 
 
 def _first_incomplete(run: Run, node: str) -> str:

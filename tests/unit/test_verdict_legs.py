@@ -28,6 +28,7 @@ from analysis_samples import (
 )
 from capture_bytes import Tcp, attribute, channel_data, icmp_unreachable, ip_packet, rtcp, rtp, stun
 
+from testbed.plan.model import PredictedPath
 from testbed.scenario import Leg
 from testbed.verdict import judge
 
@@ -289,6 +290,65 @@ def test_a_peer_that_is_said_to_be_silent_may_not_have_got_it(tmp_path: Path) ->
         (leg_,) = judge(wire.write(tmp_path / str(lost), make_scenario(MEDIA_ER), links=links))["legs"]
         assert leg_["disposition"] == "TIMEOUT"
         assert told in leg_["reason"]
+
+
+BACK_AT_MS = "last seen on ms-edge1 towards ms (frame 5); ms sent them no further"
+BY_ER_BACK = PredictedPath(
+    flow="media",
+    from_="alice",
+    to="online-edge",
+    forward=(),
+    return_=("ms-edge1", "er", "core-fw-er", "alice-core"),
+    forward_end="DELIVERED",
+    return_end="DELIVERED",
+)
+
+
+@pytest.mark.parametrize(
+    ("lost", "predicted", "told"),
+    [
+        ({}, (), ""),
+        ({"ms-edge1": 9, "core-fw-er": 9}, (), ""),
+        ({"er": 9}, (), ", unless they were lost on link er (9 of its 9 packets, 9 by its loss)"),
+        (
+            {"er": 9, "border": 1},
+            (),
+            ", unless they were lost on link er (9 of its 9 packets, 9 by its loss)"
+            " or on link border (1 of its 9 packets, 1 by its loss)",
+        ),
+        (
+            {"er": 2, "border": 1},
+            (BY_ER_BACK,),
+            ", unless they were lost on link er (2 of its 9 packets, 2 by its loss)",
+        ),
+        ({"border": 1}, (BY_ER_BACK,), ""),
+    ],
+)
+def test_a_link_that_shows_packets_only_behind_its_loss_may_be_why_a_node_sent_nothing(
+    tmp_path: Path, lost: dict[str, int], predicted: tuple[PredictedPath, ...], told: str
+) -> None:
+    wire = Wire(make_plan(predicted=predicted))
+    for sequence in range(5):
+        media_by_er(wire, sequence=sequence, answer=False)
+        wire.carry(("edge1", "ms"), RELAY, POOL, channel_data(rtp(50 + sequence, ssrc=0xED6E)))
+    links = {
+        name: {"forward": {"received": 9, "lost": 9}, "return": {"received": 9, "lost": n}} for name, n in lost.items()
+    }
+    (leg_,) = judge(wire.write(tmp_path, make_scenario(MEDIA_ER), links=links))["legs"]
+    assert (leg_["verdict"], leg_["disposition"]) == ("FAIL", "NO_ROUTE")
+    assert leg_["reason"].split("NO_ROUTE: ")[1] == BACK_AT_MS + told
+
+
+def test_a_peer_that_is_said_to_be_silent_may_have_answered_into_a_link_that_lost_it(tmp_path: Path) -> None:
+    wire = Wire()
+    for sequence in range(5):
+        media_by_er(wire, sequence=sequence, answer=False)
+    links = {"ms-edge1": {"forward": {"received": 5}, "return": {"received": 4, "lost": 1, "queue_drops": 3}}}
+    (leg_,) = judge(wire.write(tmp_path, make_scenario(MEDIA_ER), links=links))["legs"]
+    assert leg_["reason"].endswith(
+        "and sent no answer, unless answers were lost on link ms-edge1"
+        " (4 of its 4 packets, 1 by its loss, 3 in its full queue)"
+    )
 
 
 def test_an_answer_to_an_address_that_nat_did_not_give_is_a_nat_mismatch(tmp_path: Path) -> None:
