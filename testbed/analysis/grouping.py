@@ -164,8 +164,8 @@ def _sorted_part(packets: Packets, network: Network, sightings: Sightings, part:
     s = sightings
     time_ns = packets.time_ns[s.row[part]] if len(s) < len(packets) or not isinstance(part, slice) else packets.time_ns
     order, identity = order_of(s.identity[part], time_ns)
-    rows = order if isinstance(part, slice) else part[order]
-    row, hop, flow = s.row[rows], s.hop[rows], s.flow[rows]
+    # First the part, then its order: what is taken in any order is at hand then.
+    row, hop, flow = s.row[part][order], s.hop[part][order], s.flow[part][order]
     over_tcp = np.array([one.protocol == TCP for one in s.flows], np.bool_)
     starts = np.flatnonzero(_begins(identity, hop, flow, over_tcp, network))
     return _Part(row, packets.frame[row], time_ns[order], identity, hop, flow, starts)
