@@ -314,17 +314,24 @@ class Sources:
         if (known := is_among(ssrc, self._repeated)).all():
             return
         new = ssrc[~known].astype(np.int64) << 16 | sequence[~known]
-        seen = np.unique(np.concatenate((self._single, new)))
+        seen = distinct(np.concatenate((self._single, new)))
         source = seen >> 16
         alone = np.ones(len(seen), np.bool_)
         alone[1:] &= source[1:] != source[:-1]
         alone[:-1] &= source[:-1] != source[1:]
         self._single = seen[alone]
-        self._repeated = np.union1d(self._repeated, source[~alone].astype(np.uint32))
+        self._repeated = distinct(np.concatenate((self._repeated, source[~alone].astype(np.uint32))))
 
     def lone(self, expected: Collection[int]) -> NDArray[np.uint32]:
         """Return the sources with one sequence number that are not *expected*."""
-        return np.setdiff1d((self._single >> 16).astype(np.uint32), np.array(list(expected), np.uint32))
+        single = (self._single >> 16).astype(np.uint32)
+        return single[~is_among(single, distinct(np.array(list(expected), np.uint32)))]
+
+
+def distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the different values, sorted: np.unique imports numpy.ma, which takes as long as 50,000 packets."""
+    ordered = np.sort(values)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
 
 
 def is_among(values: NDArray[Any], known: NDArray[Any]) -> Bools:

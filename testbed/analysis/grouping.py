@@ -165,16 +165,15 @@ def _sorted_part(packets: Packets, network: Network, sightings: Sightings, part:
     s = sightings
     time_ns = packets.time_ns[s.row[part]] if len(s) < len(packets) or not isinstance(part, slice) else packets.time_ns
     order, identity = order_of(s.identity[part], time_ns)
-    rows = order if isinstance(part, slice) else part[order]
-    hop, flow = s.hop[rows], s.flow[rows]
+    # First the part, then its order: what is taken in any order is at hand then.
+    row, hop, flow = s.row[part][order], s.hop[part][order], s.flow[part][order]
     over_tcp = np.array([one.protocol == TCP for one in s.flows], np.bool_)
     is_streamed = over_tcp & np.array([one.encapsulation != Encapsulation.NONE for one in s.flows], np.bool_)
     fresh = np.append(True, identity[1:] != identity[:-1])
     begins = _begins(fresh, hop, flow, over_tcp, network)
     if (told_apart := tell_apart(fresh, begins, hop, is_streamed[flow], network)) is not None:
         anew, begins = told_apart
-        order, rows, hop, flow = order[anew], rows[anew], hop[anew], flow[anew]
-    row = s.row[rows]
+        order, row, hop, flow = order[anew], row[anew], hop[anew], flow[anew]
     return _Part(row, packets.frame[row], time_ns[order], identity, hop, flow, np.flatnonzero(begins))
 
 

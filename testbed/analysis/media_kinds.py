@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.analysis.demux import Bools, Kind, is_among
+from testbed.analysis.demux import Bools, Kind, distinct, is_among
 from testbed.analysis.packets import Packets
 from testbed.analysis.sip_text import sip_texts
 from testbed.analysis.space import lots
@@ -69,7 +69,7 @@ def _sources(packets: Packets) -> NDArray[np.uint32]:
     for lot in lots(len(packets)):
         ssrc = packets.ssrc[lot][_is_media(packets.kind[lot])]
         if not (known := is_among(ssrc, found)).all():
-            found = np.union1d(found, ssrc[~known])
+            found = distinct(np.concatenate((found, ssrc[~known])))
     return found
 
 
@@ -106,7 +106,7 @@ def _told_by_packets(packets: Packets, source: int, plan: Plan) -> MediaKind | N
                 return "audio"
         rows = np.flatnonzero(mine & _is_media(p.kind[lot])) + lot.start
         for address, port in ((p.source, p.source_port), (p.destination, p.destination_port)):
-            ends.update(np.unique(address[rows].astype(np.int64) << 16 | port[rows]).tolist())
+            ends.update(distinct(address[rows].astype(np.int64) << 16 | port[rows]).tolist())
     told = {kind for end in ends for kind in _kinds_at(plan, end >> 16, end & 0xFFFF)}
     return told.pop() if len(told) == 1 else None
 

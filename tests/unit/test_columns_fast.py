@@ -13,7 +13,7 @@ from testbed.analysis.demux import Reader, Sources
 from testbed.analysis.grouping import order_of
 from testbed.analysis.identity import mix
 from testbed.analysis.packets import decode
-from testbed.analysis.quality.figures import full_windows
+from testbed.analysis.quality.figures import Passage, full_windows, neighbours, passage_figures, percentiles
 from testbed.analysis.sightings import Register
 
 OUT = b"\x02\x00\x04\x00\x02\x00\x00\x00"
@@ -99,3 +99,18 @@ def test_sources_with_one_sequence_number_are_alone_unless_they_are_expected(lot
         sources.add(some, numbers)
     assert sources.lone(()).tolist() == [5, 7, 0xFFFFFFFF]
     assert sources.lone({7, 0xFFFFFFFF}).tolist() == [5]
+
+
+@given(st.lists(st.floats(0, 1e4), min_size=100, max_size=300))
+def test_percentiles_are_those_of_numpy_to_the_last_bit(values: list[float]) -> None:
+    delays = np.array(values)
+    missing: dict[str, str] = {}
+    assert (
+        list(percentiles(len(delays), neighbours(delays), "delay", missing).values())
+        == np.percentile(delays, (50, 90, 95, 99)).tolist()
+    )
+    entered = np.zeros(len(delays), np.int64)
+    passage = Passage(entered, (delays * 1e6).astype(np.int64), delays < 0, np.arange(len(delays)))
+    told = passage_figures(passage)["pdv_ms"]
+    pdv = passage.delay_ms - passage.delay_ms.min()
+    assert list(told.values()) == np.percentile(pdv, (50, 90, 95, 99)).tolist() and not missing

@@ -44,6 +44,11 @@ class Passage:
         """The one-way delay of each packet that passed both points, in order of entry."""
         return self.delay_ns / 1e6
 
+    @cached_property
+    def delay_neighbours(self) -> tuple[Floats, Floats]:
+        """The delays below and above each percentile: those of PDV are the same, less the smallest."""
+        return neighbours(self.delay_ms)
+
     @property
     def delay_ns(self) -> Ints:
         """Return the same, in ns."""
@@ -65,7 +70,7 @@ def passage_figures(passage: Passage) -> Figures:
         "lost": lost,
         "loss_ratio": _ratio(lost, entered, "loss_ratio", missing),
         "loss_runs": _loss_runs(passage.lost),
-        "one_way_delay_ms": _delays(passage.delay_ms, missing),
+        "one_way_delay_ms": _delays(passage, missing),
         **_variation(passage, missing),
         "reordered": reordered,
         "reordered_ratio": _ratio(reordered, left, "reordered_ratio", missing),
@@ -92,27 +97,46 @@ def _loss_runs(lost: Bools) -> dict[str, float] | None:
     return {"count": len(lengths), "longest": int(lengths.max()), "weighted_mean": weighted_mean}
 
 
-def _delays(delay_ms: Floats, missing: dict[str, str]) -> dict[str, float | None] | None:
-    if not len(delay_ms):
+def _delays(passage: Passage, missing: dict[str, str]) -> dict[str, float | None] | None:
+    if not len(delay_ms := passage.delay_ms):
         missing["one_way_delay_ms"] = "no packet passed"
         return None
     return {
         "min": float(delay_ms.min()),
         "mean": float(delay_ms.mean()),
         "max": float(delay_ms.max()),
-        **percentiles(delay_ms, "one_way_delay_ms", missing),
+        **percentiles(len(delay_ms), passage.delay_neighbours, "one_way_delay_ms", missing),
     }
 
 
-def percentiles(values: Floats, name: str, missing: dict[str, str]) -> dict[str, float | None]:
-    """Return median, p90, p95 and p99; None for one that would rest on no packet beyond it."""
-    all_of_them = np.percentile(values, [percent for percent, _ in _PERCENTILES]).tolist()
+def neighbours(values: Floats) -> tuple[Floats, Floats]:
+    """Return the values below and above each percentile, in order of size."""
+    below = np.floor(_places(len(values))).astype(np.int64)
+    above = np.minimum(below + 1, len(values) - 1)
+    ordered = np.partition(values, np.concatenate((below, above)))
+    return ordered[below], ordered[above]
+
+
+def _places(count: int) -> Floats:
+    return np.array([percent for percent, _ in _PERCENTILES]) / 100 * (count - 1)
+
+
+def percentiles(
+    count: int, around: tuple[Floats, Floats], name: str, missing: dict[str, str]
+) -> dict[str, float | None]:
+    """Return median, p90, p95 and p99 of *count* values, given those *around* each, to the last bit as numpy has them.
+
+    None for one that would rest on no packet beyond it.
+    """
+    (below, above), part = around, _places(count) % 1
+    between = above - below
+    values = np.where(part < 0.5, below + between * part, above - between * (1 - part)).tolist()
     found: dict[str, float | None] = {}
-    for (percent, word), value in zip(_PERCENTILES, all_of_them, strict=True):
+    for (percent, word), value in zip(_PERCENTILES, values, strict=True):
         needed = 1 if percent == 50 else round(100 / (100 - percent))
-        if len(values) < needed:
-            missing[f"{name}.{word}"] = f"{len(values)} packets, {needed} needed"
-        found[word] = value if len(values) >= needed else None
+        if count < needed:
+            missing[f"{name}.{word}"] = f"{count} packets, {needed} needed"
+        found[word] = value if count >= needed else None
     return found
 
 
@@ -126,8 +150,9 @@ def _variation(passage: Passage, missing: dict[str, str]) -> Figures:
         return {**dict.fromkeys(names), "mean_delay_change_15s_ms": None}
     if worst is None:
         missing["mean_delay_change_15s_ms"] = reason
+    (below, above), least = passage.delay_neighbours, delay_ms.min()
     return {
-        "pdv_ms": percentiles(delay_ms - delay_ms.min(), "pdv_ms", missing),
+        "pdv_ms": percentiles(len(delay_ms), (below - least, above - least), "pdv_ms", missing),
         "ipdv_ms": {"min": float(change_ms.min()), "max": float(change_ms.max()), "std": float(change_ms.std())},
         "mean_delay_change_ms": float(np.abs(change_ms).mean()),
         "mean_delay_change_15s_ms": worst,

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from testbed.analysis.demux import Column, Ints, Kind
+from testbed.analysis.demux import Column, Ints, Kind, distinct
 from testbed.analysis.network import Direction, Network
 from testbed.analysis.packets import Packets
 from testbed.analysis.paths import Walk, Walks
@@ -176,7 +176,7 @@ def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> 
     copies, order = members[order[again.rows]], order[again.fresh]
     members, first_row, first_ns = members[order], first_row[order], first_ns[order]
     numbers = walks.walk[members]
-    taken = [walks.walks[number] for number in np.unique(numbers).tolist()]
+    taken = [walks.walks[number] for number in distinct(numbers).tolist()]
     column: dict[int, int] = {}
     time_ns, duplicates = _times(packets, walks, members, numbers, column)
     receiver = _receiver(taken, network)
@@ -248,7 +248,7 @@ def _take_copies(
     *packet* says which row of *time_ns* each is a copy of; they are in order of time.
     """
     numbers = walks.walk[copies]
-    for number in np.unique(numbers).tolist():
+    for number in distinct(numbers).tolist():
         rows = np.flatnonzero(numbers == number)[::-1]  # of several that one walk has, the first is written last
         starts = walks.starts[copies[rows]]
         for place, hop in enumerate(_step_hops(walks, number, int(starts[0]))):
@@ -268,7 +268,7 @@ def _times(packets: Packets, walks: Walks, members: Ints, numbers: Ints, column:
     """Return when each packet was first seen on each hop, filling *column*; and how many frames were further ones."""
     duplicates = 0
     parts = []
-    for number in np.unique(numbers).tolist():
+    for number in distinct(numbers).tolist():
         rows = np.flatnonzero(numbers == number)
         starts = walks.starts[members[rows]]
         hops = _step_hops(walks, number, int(starts[0]))
