@@ -23,23 +23,25 @@ class _Copy:
 
 
 def tell_apart(
-    fresh: Bools, begins: Bools, hop: Column, is_streamed: Bools, network: Network
+    fresh: Bools, begins: Bools, hop: Column, flow: Column, is_streamed: Bools, network: Network
 ) -> tuple[Ints, Bools] | None:
     """Return an order of the rows in which no packet's way is mixed with its copy's, and where each way begins in it.
 
     Rows are in order of identity and time; *fresh* marks each identity's first row, *begins* each way's as far as time
-    alone tells. None where nothing is mixed: nearly always.
+    alone tells. What was carried inside a TCP connection (*is_streamed*, by flow) is left as it is: TCP itself sends
+    it again, from the middle of its way. None where nothing is mixed: nearly always.
     """
-    firsts = np.append(np.flatnonzero(fresh), len(hop))
-    sent_again = np.unique(np.searchsorted(firsts, np.flatnonzero(begins & ~fresh), "right") - 1)
-    if not len(sent_again):
+    again = np.flatnonzero(begins & ~fresh)
+    if not len(again):
         return None
+    firsts = np.append(np.flatnonzero(fresh), len(hop))
+    sent_again = np.unique(np.searchsorted(firsts, again, "right") - 1)
     leaves, reaches = network.hop_ends()
     island, starts_packets = network.islands(), network.starts_packets()
     rows, owner = _rows_of(sent_again, firsts)
     # The first row of an identity begins a way: what stands before it does not matter.
     is_broken = ~begins[rows] & (island[leaves[hop[rows]]] != island[reaches[hop[rows - 1]]])
-    mixed = np.setdiff1d(owner[is_broken], owner[is_streamed[rows]])
+    mixed = np.setdiff1d(owner[is_broken], owner[is_streamed[flow[rows]]])
     if not len(mixed):
         return None
     order, starts = np.arange(len(hop)), begins.copy()

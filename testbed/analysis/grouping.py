@@ -163,17 +163,19 @@ class _Part:
 
 def _sorted_part(packets: Packets, network: Network, sightings: Sightings, part: slice | Ints) -> _Part:
     s = sightings
-    time_ns = packets.time_ns[s.row[part]] if len(s) < len(packets) or not isinstance(part, slice) else packets.time_ns
+    is_all = isinstance(part, slice) and len(s) == len(packets)
+    time_ns = packets.time_ns if is_all else packets.time_ns[s.row[part]]
     order, identity = order_of(s.identity[part], time_ns)
     # First the part, then its order: what is taken in any order is at hand then.
-    row, hop, flow = s.row[part][order], s.hop[part][order], s.flow[part][order]
+    hop, flow = s.hop[part][order], s.flow[part][order]
     over_tcp = np.array([one.protocol == TCP for one in s.flows], np.bool_)
     is_streamed = over_tcp & np.array([one.encapsulation != Encapsulation.NONE for one in s.flows], np.bool_)
     fresh = np.append(True, identity[1:] != identity[:-1])
     begins = _begins(fresh, hop, flow, over_tcp, network)
-    if (told_apart := tell_apart(fresh, begins, hop, is_streamed[flow], network)) is not None:
+    if (told_apart := tell_apart(fresh, begins, hop, flow, is_streamed, network)) is not None:
         anew, begins = told_apart
-        order, row, hop, flow = order[anew], row[anew], hop[anew], flow[anew]
+        order, hop, flow = order[anew], hop[anew], flow[anew]
+    row = order if is_all else s.row[part][order]
     return _Part(row, packets.frame[row], time_ns[order], identity, hop, flow, np.flatnonzero(begins))
 
 
