@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from testbed.analysis.demux import Ints
 from testbed.analysis.drops import describe_tuple
 from testbed.analysis.packets import TCP, UDP
 from testbed.analysis.paths import Step, Walk
@@ -16,6 +17,10 @@ from testbed.verdict.checks import Check
 
 _BGP_PORT = 179
 _END_OF_TIME = 1 << 62
+_FRAGMENT_OFFSET = 14 + 6
+"Of flags and fragment offset in an Ethernet frame with IPv4 (RFC 791 section 3.1)."
+_FRAGMENT_MASK = 0x3FFF
+"More fragments, and the offset."
 _SAME_TIME_NS = 50_000_000
 "The log's time of a packet and that of the counters are good to this."
 
@@ -68,6 +73,7 @@ def _account(run: Run, firewall: str) -> dict[str, Any]:
         "vanished": sum(step.packets for step in ended if _has_ports(step)),
         "vanished_twins": sum(walk.steps[-1].packets for walk in lost if _has_twin(run, firewall, walk)),
         "vanished_at_the_end": _last_seen_since(run, lost, began_ns - _SAME_TIME_NS),
+        "vanished_fragments": _pieces(run, lost),
         "vanished_later_fragments": sum(step.packets for step in ended if not _has_ports(step)),
         "logged": len(followed),
         "logged_besides": len(drops) - len(followed),
@@ -136,12 +142,28 @@ def _last_seen_since(run: Run, lost: Sequence[Walk], since_ns: int) -> int:
 
     Kernels go on saying goodbye for programs that are gone: a last acknowledgement is under way at any time.
     """
+    return int((run.packets.time_ns[_last_rows(run, lost)] >= since_ns).sum())
+
+
+def _pieces(run: Run, lost: Sequence[Walk]) -> int:
+    """Return how many packets of walks that ended are IP fragments.
+
+    A capture is given a packet's bytes when it reads them. By then the next firewall, which puts fragments together and
+    takes them apart again, may have written its own headers into the pieces: with translated addresses, or as if they
+    were the first. Such a frame belongs to nothing that left.
+    """
+    rows, blocks = _last_rows(run, lost), run.packets.blocks
+    at = blocks.start[rows[rows < len(blocks.start)]] + _FRAGMENT_OFFSET
+    at = at[at + 1 < len(blocks.buffer)]
+    field = blocks.buffer[at].astype(np.int64) << 8 | blocks.buffer[at + 1]
+    return int((field & _FRAGMENT_MASK != 0).sum())
+
+
+def _last_rows(run: Run, lost: Sequence[Walk]) -> Ints:
+    """Return the row in which each packet of walks that ended was last seen, of those with ports."""
     walks = run.walks
-    if not lost:
-        return 0
-    last_rows = walks.rows[np.append(walks.starts[1:], len(walks.rows)) - 1]
     ended = np.isin(walks.walk, [walk.number for walk in lost if _has_ports(walk.steps[-1])])
-    return int((run.packets.time_ns[last_rows[ended]] >= since_ns).sum())
+    return np.asarray(walks.rows[(np.append(walks.starts[1:], len(walks.rows)) - 1)[ended]], np.int64)
 
 
 def _has_ports(step: Step) -> bool:
@@ -160,7 +182,8 @@ def _differences(name: str, account: dict[str, Any]) -> list[str]:
             break
     explained = account["logged"] + account["reverse_path_filter"]
     besides = account["lost_without_a_rule"]
-    unsure = account["vanished_twins"] + account["vanished_at_the_end"] + sum(besides.values())
+    unsure = account["vanished_twins"] + account["vanished_at_the_end"] + account["vanished_fragments"]
+    unsure += sum(besides.values())
     if not account["vanished"] - unsure <= explained <= account["vanished"]:
         what = f"{account['logged']} by rules and {account['reverse_path_filter']} by its reverse-path filter"
         what += "".join(f", the kernel lost {count} as {name}" for name, count in besides.items())

@@ -215,6 +215,18 @@ def test_of_two_equal_packets_without_payload_either_may_have_gone_on(
     assert check["verdict"] == verdict, check
 
 
+@pytest.mark.parametrize(("more_fragments", "verdict"), [(0x2000, "PASS"), (0x4000, "FAIL")])
+def test_a_fragment_that_the_kernel_rewrote_before_it_was_read_is_not_held_against_the_firewall(
+    more_fragments: int, verdict: str, tmp_path: Path
+) -> None:
+    wire = unanswered(Wire())
+    packet = bytearray(ip_packet((ER_POOL, 25712), (FE, 8241), b"m=audio 9 UDP/TLS/RTP/SAVPF 0"))
+    packet[6:8] = more_fragments.to_bytes(2, "big")
+    wire.frame("core", "fw-inet", bytes(packet))
+    check = judged(wire, tmp_path, dying(), evidence())["checks"][0]
+    assert (check["verdict"], check["observed"]["fw-inet"]["vanished"]) == (verdict, 4), check
+
+
 def test_later_fragments_of_a_dropped_packet_are_named_and_not_counted_twice(tmp_path: Path) -> None:
     wire = unanswered(Wire())
     wire.carry(BACK, (FE, 0), (ER_POOL, 0), b"the rest")
