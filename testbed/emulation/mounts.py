@@ -11,7 +11,9 @@ from typing import Final
 _MS_BIND: Final = 0x1000
 _MS_REC: Final = 0x4000
 _MS_PRIVATE: Final = 1 << 18
-_COVERED: Final = (Path("/tmp"), Path("/run"))
+MEMORY: Final = Path("/tmp")
+"What a world writes here ends with it, once its file system is sealed."
+_COVERED: Final = (MEMORY, Path("/run"))
 NETWORKS: Final = Path("/run/netns")
 "Where the network namespaces of a world have names, so that `ip netns` and nsenter find them."
 

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from testbed.emulation import precedence, tools
@@ -23,7 +21,7 @@ def run_shell(plan: Plan) -> int:
     tools.check_namespaces()
     orders_out, orders_in = os.pipe()
     said_out, said_in = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="testbed-shell-") as folder, os.fdopen(said_out, encoding="utf-8") as said:
+    with os.fdopen(said_out, encoding="utf-8") as said:
         # Ctrl-C belongs to the command at the prompt: the world and we take no notice, the prompt itself does.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
@@ -34,7 +32,7 @@ def run_shell(plan: Plan) -> int:
             os.close(orders_out)
             os.close(said_in)
             with os.fdopen(orders_in, "wb", buffering=0) as orders:
-                orders.write(order_line(plan, Path(folder), "auto", prompt=True))
+                orders.write(order_line(plan, None, "auto", prompt=True))
                 error = _follow(said.readline, process.pid)
                 process.wait()
         finally:

@@ -6,6 +6,7 @@ The conductor's pipes are standard input and output, or, for a world with a term
 import asyncio
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -28,8 +29,9 @@ def main(arguments: list[str]) -> int:
     control_in, control_out = (int(x) for x in arguments[1:3]) if arguments[:1] == ["--control"] else _claim_pipes()
     lifeline = Lifeline(control_in)
     order = lifeline.read_order()
-    directory = Path(order["directory"])
-    mounts.seal_file_system([*_KEPT, directory])
+    kept = None if order["directory"] is None else Path(order["directory"])
+    mounts.seal_file_system([*_KEPT, *([kept] if kept else [])])
+    directory = kept or Path(tempfile.mkdtemp(dir=mounts.MEMORY))
     os.environ["SSLKEYLOGFILE"] = str(directory / TLS_KEYS_FILE)  # every TLS library that we use follows it
     journal = Journal(control_out, directory)
     try:
@@ -37,7 +39,7 @@ def main(arguments: list[str]) -> int:
         mounts.name_world(plan.scenario.replace("/", "-"))
         if sys.version_info < (3, 12):  # later ones do so by themselves; the default was a thread for each child
             asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
-        asyncio.run(_play(plan, order, lifeline, journal))
+        asyncio.run(_play(plan, directory, order, lifeline, journal))
     except (TestbedError, OSError) as error:
         journal.error(str(error))
     return 1
@@ -53,9 +55,9 @@ def _claim_pipes() -> tuple[int, int]:
     return control
 
 
-async def _play(plan: Plan, order: dict[str, Any], lifeline: Lifeline, journal: Journal) -> NoReturn:
+async def _play(plan: Plan, directory: Path, order: dict[str, Any], lifeline: Lifeline, journal: Journal) -> NoReturn:
     forkserver = await Forkserver.start() if plan.jobs else None  # imports for long
-    play = Play(plan, Path(order["directory"]), order["backend"], journal, forkserver)
+    play = Play(plan, directory, order["backend"], journal, forkserver)
     loop = asyncio.get_running_loop()
 
     def obey(command: dict[str, Any]) -> None:

@@ -52,9 +52,10 @@ def _check_namespaces_once() -> None:
     check_namespaces()
 
 
-def order_line(plan: Plan, directory: Path, backend: str, **more: Any) -> bytes:
-    """Return the first line that the stage is told."""
-    order = {"plan": plan.model_dump(mode="json"), "directory": str(directory.resolve()), "backend": backend, **more}
+def order_line(plan: Plan, directory: Path | None, backend: str, **more: Any) -> bytes:
+    """Return the first line that the stage is told; without a *directory* the world's files end with it."""
+    to = None if directory is None else str(directory.resolve())
+    order = {"plan": plan.model_dump(mode="json"), "directory": to, "backend": backend, **more}
     return json.dumps(order).encode() + b"\n"
 
 

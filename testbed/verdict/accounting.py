@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from testbed.analysis.demux import Ints
+from testbed.analysis.demux import Bools, Ints
 from testbed.analysis.drops import describe_tuple
 from testbed.analysis.packets import TCP, UDP
 from testbed.analysis.paths import Step, Walk
@@ -17,12 +17,13 @@ from testbed.verdict.checks import Check
 
 _BGP_PORT = 179
 _END_OF_TIME = 1 << 62
-_FRAGMENT_OFFSET = 14 + 6
-"Of flags and fragment offset in an Ethernet frame with IPv4 (RFC 791 section 3.1)."
+_ETHERNET_BYTES = 14
 _FRAGMENT_MASK = 0x3FFF
-"More fragments, and the offset."
+"More fragments, and the offset (RFC 791 section 3.1)."
 _SAME_TIME_NS = 50_000_000
 "The log's time of a packet and that of the counters are good to this."
+_FORWARDED_WITHIN_NS = 250_000_000
+"A firewall that holds a piece until the others are there passes it on by then; SIP sends again after twice that."
 
 
 def judge_accounting(run: Run) -> Check:
@@ -73,7 +74,7 @@ def _account(run: Run, firewall: str) -> dict[str, Any]:
         "vanished": sum(step.packets for step in ended if _has_ports(step)),
         "vanished_twins": sum(walk.steps[-1].packets for walk in lost if _has_twin(run, firewall, walk)),
         "vanished_at_the_end": _last_seen_since(run, lost, began_ns - _SAME_TIME_NS),
-        "vanished_fragments": _pieces(run, lost),
+        "vanished_rewritten": _rewritten(run, firewall, lost),
         "vanished_later_fragments": sum(step.packets for step in ended if not _has_ports(step)),
         "logged": len(followed),
         "logged_besides": len(drops) - len(followed),
@@ -145,18 +146,55 @@ def _last_seen_since(run: Run, lost: Sequence[Walk], since_ns: int) -> int:
     return int((run.packets.time_ns[_last_rows(run, lost)] >= since_ns).sum())
 
 
-def _pieces(run: Run, lost: Sequence[Walk]) -> int:
-    """Return how many packets of walks that ended are IP fragments.
+def _rewritten(run: Run, firewall: str, lost: Sequence[Walk]) -> int:
+    """Return how many packets of walks that ended are IP fragments whose very payload was seen to leave *firewall*.
 
-    A capture is given a packet's bytes when it reads them. By then the next firewall, which puts fragments together and
+    A capture is given a packet's bytes when it reads them. By then the firewall, which puts fragments together and
     takes them apart again, may have written its own headers into the pieces: with translated addresses, or as if they
-    were the first. Such a frame belongs to nothing that left.
+    were the first. Such a frame belongs to nothing that left, but what it carries does.
     """
-    rows, blocks = _last_rows(run, lost), run.packets.blocks
-    at = blocks.start[rows[rows < len(blocks.start)]] + _FRAGMENT_OFFSET
-    at = at[at + 1 < len(blocks.buffer)]
-    field = blocks.buffer[at].astype(np.int64) << 8 | blocks.buffer[at + 1]
-    return int((field & _FRAGMENT_MASK != 0).sum())
+    packets = run.packets
+    rows = _last_rows(run, lost)
+    rows = rows[rows < len(packets.blocks.start)]
+    pieces = [row for row in rows.tolist() if _is_fragment(_ip(run, row))]
+    if not pieces:
+        return 0
+    leaving = np.flatnonzero(_leaves(run, firewall))
+    found = 0
+    for row in pieces:
+        after_ns = packets.time_ns[leaving] - packets.time_ns[row]
+        near = (after_ns >= 0) & (after_ns <= _FORWARDED_WITHIN_NS) & (packets.ip_id[leaving] == packets.ip_id[row])
+        found += any(_ip_payload(run, row) == _ip_payload(run, other) for other in leaving[near].tolist())
+    return found
+
+
+def _leaves(run: Run, node: str) -> Bools:
+    """Return of each row whether *node* sent it."""
+    packets = run.packets
+    forward, backward = (
+        [number for number, x in enumerate(packets.interfaces) if x.name in links]
+        for links in (
+            {link.name for link in run.plan.links if link.a.node == node},
+            {link.name for link in run.plan.links if link.b.node == node},
+        )
+    )
+    return np.where(packets.forward, np.isin(packets.link, forward), np.isin(packets.link, backward))
+
+
+def _is_fragment(packet: bytes) -> bool:
+    return int.from_bytes(packet[6:8], "big") & _FRAGMENT_MASK != 0
+
+
+def _ip(run: Run, row: int) -> bytes:
+    """Return the IP packet in a captured frame."""
+    blocks = run.packets.blocks
+    start = int(blocks.start[row])
+    return blocks.buffer[start + _ETHERNET_BYTES : start + int(blocks.captured[row])].tobytes()
+
+
+def _ip_payload(run: Run, row: int) -> bytes:
+    packet = _ip(run, row)
+    return packet[(packet[0] & 0xF) * 4 : int.from_bytes(packet[2:4], "big")]
 
 
 def _last_rows(run: Run, lost: Sequence[Walk]) -> Ints:
@@ -182,7 +220,7 @@ def _differences(name: str, account: dict[str, Any]) -> list[str]:
             break
     explained = account["logged"] + account["reverse_path_filter"]
     besides = account["lost_without_a_rule"]
-    unsure = account["vanished_twins"] + account["vanished_at_the_end"] + account["vanished_fragments"]
+    unsure = account["vanished_twins"] + account["vanished_at_the_end"] + account["vanished_rewritten"]
     unsure += sum(besides.values())
     if not account["vanished"] - unsure <= explained <= account["vanished"]:
         what = f"{account['logged']} by rules and {account['reverse_path_filter']} by its reverse-path filter"

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.emulation
@@ -24,11 +25,13 @@ sys.exit(run_shell(small_plan()))
 class Terminal:
     """A terminal with a person's patience."""
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: Path) -> None:
         self._fd, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SHELL], stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, start_new_session=True
-        )
+            [sys.executable, "-c", SHELL],
+            stdin=theirs, stdout=theirs, stderr=theirs,
+            cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)}, start_new_session=True,
+        )  # fmt: skip
         os.close(theirs)
 
     def until(self, text: str) -> str:
@@ -51,8 +54,8 @@ class Terminal:
         self.process.wait(LIMIT_S)
 
 
-def test_the_prompt_runs_commands_in_nodes_until_it_is_left() -> None:
-    terminal = Terminal()
+def test_the_prompt_runs_commands_in_nodes_until_it_is_left(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
     try:
         terminal.until(PROMPT)
         assert "default via 10.0.1.2 dev r1" in terminal.type("alice ip route")
@@ -64,3 +67,16 @@ def test_the_prompt_runs_commands_in_nodes_until_it_is_left() -> None:
     finally:
         terminal.process.kill()
         terminal.close()
+
+
+def test_a_shell_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    try:
+        terminal.until(PROMPT)
+        world = psutil.Process(terminal.process.pid).children(recursive=True)
+        assert world
+    finally:
+        terminal.process.kill()
+        terminal.close()
+    assert not psutil.wait_procs(world, LIMIT_S)[1]
+    assert not list(tmp_path.iterdir())

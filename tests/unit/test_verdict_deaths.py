@@ -215,16 +215,33 @@ def test_of_two_equal_packets_without_payload_either_may_have_gone_on(
     assert check["verdict"] == verdict, check
 
 
-@pytest.mark.parametrize(("more_fragments", "verdict"), [(0x2000, "PASS"), (0x4000, "FAIL")])
-def test_a_fragment_that_the_kernel_rewrote_before_it_was_read_is_not_held_against_the_firewall(
-    more_fragments: int, verdict: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("flags", "left", "after_ns", "verdict"),
+    [
+        (0x2000, b"m=audio 9 UDP/TLS/RTP/SAVPF 0", 0, "PASS"),
+        (0x2000, b"m=audio 9 UDP/TLS/RTP/SAVPF 0", 300_000_000, "FAIL"),
+        (0x2000, b"m=video 9 UDP/TLS/RTP/SAVPF 0", 0, "FAIL"),
+        (0x2000, None, 0, "FAIL"),
+        (0x4000, b"m=audio 9 UDP/TLS/RTP/SAVPF 0", 0, "FAIL"),
+    ],
+)
+def test_a_fragment_that_the_kernel_rewrote_is_no_loss_if_what_it_carries_was_seen_to_leave(
+    flags: int, left: bytes | None, after_ns: int, verdict: str, tmp_path: Path
 ) -> None:
     wire = unanswered(Wire())
-    packet = bytearray(ip_packet((ER_POOL, 25712), (FE, 8241), b"m=audio 9 UDP/TLS/RTP/SAVPF 0"))
-    packet[6:8] = more_fragments.to_bytes(2, "big")
-    wire.frame("core", "fw-inet", bytes(packet))
+    wire.frame("core", "fw-inet", piece(ER_POOL, b"m=audio 9 UDP/TLS/RTP/SAVPF 0", flags))
+    wire.now_ns += after_ns
+    if left is not None:
+        wire.frame("fw-inet", "transit", piece(ER_POOL, left, 185))
     check = judged(wire, tmp_path, dying(), evidence())["checks"][0]
     assert (check["verdict"], check["observed"]["fw-inet"]["vanished"]) == (verdict, 4), check
+
+
+def piece(source: str, payload: bytes, flags: int) -> bytes:
+    """Return one piece of a larger packet: *flags* are IPv4's, with the offset."""
+    packet = bytearray(ip_packet((source, 25712), (FE, 8241), payload))
+    packet[6:8] = flags.to_bytes(2, "big")
+    return bytes(packet)
 
 
 def test_later_fragments_of_a_dropped_packet_are_named_and_not_counted_twice(tmp_path: Path) -> None:
