@@ -11,7 +11,7 @@ from testbed.analysis.demux import Bools, Kind
 from testbed.analysis.run import Run
 from testbed.analysis.sightings import hops_of
 
-_START: Final = re.compile(rb"^(?:SIP/2\.0 (\d{3})\b[^\r\n]*|[A-Z]+ \S+ SIP/2\.0)\r?$", re.MULTILINE)
+_START: Final = re.compile(rb"^(?:SIP/2\.0 (\d{3})\b *([^\r\n]*)|[A-Z]+ \S+ SIP/2\.0)\r?$", re.MULTILINE)
 _CALL_ID: Final = re.compile(rb"^(?:Call-ID|i)\s*:\s*(\S+)", re.MULTILINE | re.IGNORECASE)
 _CSEQ: Final = re.compile(rb"^CSeq\s*:\s*\d+\s+([A-Z]+)", re.MULTILINE | re.IGNORECASE)
 
@@ -25,6 +25,8 @@ class SipMessage:
     sent: bool
     status: int | None
     "None of a request."
+    phrase: str
+    "Reason phrase of a response: what the server had to say about it."
     method: str
     "Of a response: that of its request (CSeq)."
     call_id: str
@@ -64,6 +66,7 @@ def messages_in(run: Run, row: int, *, sent: bool) -> Iterator[SipMessage]:
             time_ns=int(run.packets.time_ns[row]),
             sent=sent,
             status=int(start[1]) if start[1] else None,
+            phrase=(start[2] or b"").decode("utf-8", "replace"),
             method=sequence[1].decode(),
             call_id=call_id[1].decode("latin-1"),
             body=text.partition(b"\r\n\r\n")[2],

@@ -28,6 +28,8 @@ class _Told:
     answer_ms: float | None
     "From leaving the sender until the final answer is back."
     evidence: tuple[str, ...] = ()
+    phrase: str = ""
+    "Reason phrase of the answer."
 
 
 def judge_messages(run: Run) -> Check:
@@ -48,7 +50,8 @@ def judge_messages(run: Run) -> Check:
         evidence += [f"{name}: {text}" for text in told.evidence]
         if told.status != "200" or not told.is_received:
             where = "" if told.is_received else ", and it did not reach the receiver"
-            lost.append(f"{name}: answered {told.status}{where}")
+            answer = f"{told.status} {told.phrase}".rstrip() if told.status != "200" else told.status
+            lost.append(f"{name}: answered {answer}{where}")
     expected = "each message reaches its receiver and is answered 200"
     if lost:
         return Check("messages", expected, observed, "FAIL", lost[0], (*lost, *evidence))
@@ -82,6 +85,7 @@ def _by_packets(run: Run, message: Message) -> _Told | None:
     return _Told(
         by="packets",
         status=str(last.status) if last else "by nobody",
+        phrase=last.phrase if last else "",
         is_received=arrived is not None,
         delivery_ms=None if arrived is None else (arrived.time_ns - request.time_ns) / 1e6,
         answer_ms=None if final is None else (final.time_ns - request.time_ns) / 1e6,

@@ -59,8 +59,8 @@ def test_a_message_seen_at_both_ends_and_answered_is_delivered_with_its_times(tm
 @pytest.mark.parametrize(
     ("wire", "words"),
     [
-        (exchange(arrives=False, status=480), "answered 480, and it did not reach the receiver"),
-        (exchange(status=503), "answered 503"),
+        (exchange(arrives=False, status=480), "answered 480 Whatever, and it did not reach the receiver"),
+        (exchange(status=503), "answered 503 Whatever"),
         (exchange(status=None), "answered by nobody"),
         (exchange(arrives=False), "answered 200, and it did not reach the receiver"),
     ],
