@@ -1,6 +1,7 @@
 """A capture that somebody cuts off while it is read: what was there at opening is read, or the cut is told."""
 
 import errno
+import fcntl
 import os
 import tempfile
 from pathlib import Path
@@ -34,7 +35,41 @@ def capture(tmp_path: Path) -> Path:
 OUT = option(2, b"\x02\x00\x00\x00")
 
 
+@pytest.fixture
+def without_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read as on a file system that knows no leases (NFS, a folder of a virtual machine's host)."""
+
+    def refuse(*arguments: Any) -> int:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+
+
+def test_who_wants_to_write_to_a_large_file_that_is_mapped_has_to_wait(
+    capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(os, "sendfile", None)  # nothing is copied
+    packets = decode(capture)
+    with pytest.raises(BlockingIOError):
+        os.open(capture, os.O_WRONLY | os.O_NONBLOCK)
+    assert packets.inner(PACKETS - 1) == rtp(PACKETS - 1)
+    del packets
+    os.truncate(capture, 100)
+
+
+def test_of_a_large_file_that_is_being_written_what_there_was_is_read(
+    capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_IN_MEMORY_BYTES", 0)
+    with capture.open("r+b") as writer:
+        packets = decode(capture)
+        writer.truncate(0)
+    assert (len(packets), packets.damage, packets.inner(PACKETS - 1)) == (PACKETS, None, rtp(PACKETS - 1))
+
+
 @IN_MEMORY
+@pytest.mark.usefixtures("without_leases")
 def test_what_is_cut_off_after_opening_is_read_all_the_same(
     capture: Path, monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int
 ) -> None:
@@ -50,6 +85,7 @@ def test_what_is_cut_off_after_opening_is_read_all_the_same(
 
 
 @IN_MEMORY
+@pytest.mark.usefixtures("without_leases")
 def test_packets_can_be_looked_at_long_after_the_file_is_gone(
     capture: Path, monkeypatch: pytest.MonkeyPatch, in_memory_bytes: int
 ) -> None:
@@ -74,6 +110,7 @@ def test_what_is_cut_off_while_it_is_read_in_is_told(capture: Path, monkeypatch:
     assert packets.damage is not None and packets.damage.startswith("cut off at byte")
 
 
+@pytest.mark.usefixtures("without_leases")
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
 def test_a_large_file_without_room_for_its_copy_is_read_into_memory(
     capture: Path, monkeypatch: pytest.MonkeyPatch, error: int
@@ -88,6 +125,7 @@ def test_a_large_file_without_room_for_its_copy_is_read_into_memory(
     assert (len(packets), packets.damage, packets.inner(PACKETS - 1)) == (PACKETS, None, rtp(PACKETS - 1))
 
 
+@pytest.mark.usefixtures("without_leases")
 def test_a_large_file_emptied_while_it_is_copied_is_one_clear_line(
     capture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
