@@ -1,11 +1,13 @@
 """What a world leaves behind besides its captures: events.jsonl as it happens, the rest at its end."""
 
 import asyncio
+import contextlib
 import json
 import os
 import platform
 import re
 import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -25,8 +27,11 @@ class Journal:
     def __init__(self, conductor_fd: int, directory: Path) -> None:
         self.phases: dict[str, int] = {}
         "Stage to how long it took, in ns."
+        self.on_fault: Callable[[str], None] = self.error
+        "Called with the reason, in one line, when events.jsonl cannot be written; the conductor goes on being told."
         self._conductor_fd = conductor_fd
         self._events: TextIO = (directory / "events.jsonl").open("w", encoding="utf-8", buffering=1)
+        self._is_whole = True
         self._stage = ""
         self._since_ns = 0
 
@@ -71,11 +76,17 @@ class Journal:
 
     def close(self) -> None:
         """Close events.jsonl; nothing can be said after this."""
-        self._events.close()
+        with contextlib.suppress(OSError):  # said when it was to be written
+            self._events.close()
 
     def _record(self, line: dict[str, Any]) -> None:
-        self._events.write(json.dumps(line) + "\n")
         self._write(line)
+        if self._is_whole:
+            try:
+                self._events.write(json.dumps(line) + "\n")
+            except OSError as error:
+                self._is_whole = False
+                self.on_fault(f"{self._events.name}: {error.strerror}")
 
     def _write(self, line: dict[str, Any]) -> None:
         data = memoryview(json.dumps(line).encode() + b"\n")

@@ -30,6 +30,7 @@ class Play:
         self.plan = plan
         self.journal = journal
         self.rig = Rig(plan, directory, backend, journal)
+        journal.on_fault = self.rig.break_down
         self.agents: dict[str, Agent] = {}
         self._forkserver = forkserver
         self._stop = asyncio.Event()

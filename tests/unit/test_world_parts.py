@@ -135,6 +135,20 @@ def test_a_journal_keeps_all_but_progress(tmp_path: Path) -> None:
     assert kept == told[1:]
 
 
+def test_a_journal_on_a_full_disk_says_so_once_and_goes_on_telling(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").symlink_to("/dev/full")
+    out, into = os.pipe()
+    journal, faults = Journal(into, tmp_path), list[str]()
+    journal.on_fault = faults.append
+    for number in range(2):
+        journal.agent("alice", {"type": "event", "event": "registered", "t_ns": number})
+    journal.close()
+    os.close(into)
+    with os.fdopen(out) as stream:
+        assert [json.loads(line)["t_ns"] for line in stream] == [0, 1]
+    assert faults == [f"{tmp_path}/events.jsonl: No space left on device"]
+
+
 def test_a_route_is_encoded_as_the_kernel_reads_it() -> None:
     request = netlink.add_route("10.1.0.0/16", "10.0.0.2", 3)
     length, kind, flags = struct.unpack_from("=IHH", request.message)
