@@ -53,9 +53,10 @@ class Rig:
         """Build it, with everything that watches it, and let routing begin; `converge` waits for it."""
         preparing = asyncio.create_task(capture.prepare())
         await self._build()
-        await self._start_routing()  # first of all: its connect delay is the longest wait there is
+        # Rules first: a connection older than they are is INVALID to them, and lost until its hold time is over.
+        await firewalls.load_rules(self.network)
+        await self._start_routing()  # its connect delay is the longest wait there is
         async with self._birds_held():
-            await firewalls.load_rules(self.network)
             self._prepared = await preparing
             await self._watch_traffic()
         await self._share_state()
@@ -216,7 +217,7 @@ class Rig:
 
     @asynccontextmanager
     async def _birds_held(self) -> AsyncIterator[None]:
-        """Let BIRDs wait out their connect delay meanwhile, but not send anything before this is left."""
+        """Let BIRDs wait out their connect delay meanwhile, but not send (unless all is late) before this is left."""
         holding = asyncio.get_running_loop().call_later(_BIRD_HEAD_START_S, self._signal_birds, signal.SIGSTOP)
         try:
             yield
