@@ -128,8 +128,3 @@ def read_cpu_pressure() -> dict[str, float] | None:
     except OSError:
         return None
     return {"some_avg10_percent": float(match[1])} if match else None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file of the run directory."""
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

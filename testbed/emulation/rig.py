@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from testbed import files
 from testbed.emulation import capture, during, evidence, firewalls, links, readback, routing, sharing
 from testbed.emulation.child import Child
 from testbed.emulation.commands import read_last_line
@@ -100,7 +101,7 @@ class Rig:
 
     async def _save_firewalls(self) -> None:
         states = await firewalls.collect_evidence(self.network, self._logs)
-        evidence.write_json(self._directory / "firewalls.json", states)
+        files.write_json(self._directory / "firewalls.json", states)
 
     async def _save_emulation(
         self,
@@ -111,7 +112,7 @@ class Rig:
         for fault in counted.faults if counted else ():
             self._journal.notice(fault)
         self._journal.close_phase(time.time_ns())
-        evidence.write_json(self._directory / "emulation.json", {
+        files.write_json(self._directory / "emulation.json", {
             "format": evidence.FORMAT,
             "kernel": platform.release(),
             "backend": self._backend,
