@@ -8,6 +8,7 @@ import hmac
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,7 +115,7 @@ def sealed(packets: Packets) -> frozenset[Ends]:
     speaking = _speaking(packets)
     rows = speaking[packets.buffer[packets.payload_offset[speaking]] == _APPLICATION_DATA]
     found = set()
-    for ends in _clients(packets, speaking):
+    for ends in ends_of(packets, _hellos(packets, speaking)):
         mine = between(packets, rows, ends)
         if len(np.unique(packets.tcp_sequence[mine])) > _LAST_OF_HANDSHAKE and not packets.tls[mine].any():
             found.add(ends)
@@ -122,20 +123,43 @@ def sealed(packets: Packets) -> frozenset[Ends]:
 
 
 def _connections(packets: Packets) -> Iterator[tuple[Stream, Stream]]:
-    """Yield both directions of every connection that begins with a ClientHello, the client's first."""
+    """Yield both directions of every connection that begins with a ClientHello, the client's first.
+
+    A client may use its port again for the same server: each connection has a random number of its own.
+    """
     speaking = _speaking(packets)
-    for source, source_port, destination, destination_port in sorted(_clients(packets, speaking)):
-        client = _first(packets, between(packets, speaking, (source, source_port, destination, destination_port)))
-        server = _first(packets, between(packets, speaking, (destination, destination_port, source, source_port)))
-        if client.data and server.data:
-            yield client, server
+    hellos = _hellos(packets, speaking)
+    for ends in sorted(ends_of(packets, hellos)):
+        mine = between(packets, speaking, ends)
+        theirs = between(packets, speaking, (*ends[2:], *ends[:2]))
+        begins = _begins(packets, between(packets, hellos, ends))
+        for begin_ns, behind_ns in pairwise([*begins, np.iinfo(np.int64).max]):
+            client, server = (
+                _first(packets, rows[(packets.time_ns[rows] >= begin_ns) & (packets.time_ns[rows] < behind_ns)])
+                for rows in (mine, theirs)
+            )
+            if client.data and server.data:
+                yield client, server
 
 
-def _clients(packets: Packets, speaking: Ints) -> set[Ends]:
+def _begins(packets: Packets, hellos: Ints) -> list[int]:
+    """Return when each connection began, in order: a ClientHello comes on several links, again, or is asked for twice.
+
+    By then nothing of the one before is under way: SYN and SYN-ACK have followed it on every link.
+    """
+    begins: dict[bytes, int] = {}
+    for row in hellos[np.argsort(packets.time_ns[hellos], kind="stable")].tolist():
+        begins.setdefault(packets.payload(row)[_RANDOM], int(packets.time_ns[row]))
+    return list(begins.values())
+
+
+def _hellos(packets: Packets, speaking: Ints) -> Ints:
+    """Return the rows that begin with a ClientHello."""
     longer = speaking[packets.payload_length[speaking] > _HEADER]
     first = packets.buffer[packets.payload_offset[longer]]
     sixth = packets.buffer[packets.payload_offset[longer] + _HEADER]
-    return ends_of(packets, longer[(first == _HANDSHAKE) & (sixth == _CLIENT_HELLO)])
+    hellos: Ints = longer[(first == _HANDSHAKE) & (sixth == _CLIENT_HELLO)]
+    return hellos
 
 
 def _first(packets: Packets, rows: Ints) -> Stream:

@@ -58,8 +58,8 @@ class Ends:
 class Connection:
     """TCP segments of one connection through alice's NAT, on every link of her way to the Edge."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire, self._sent, self._ip_id = wire, {"client": 0xFFFFFFF0, "server": 7_000}, 0
+    def __init__(self, wire: Wire, *, client_begins: int = 0xFFFFFFF0) -> None:
+        self._wire, self._sent, self._ip_id = wire, {"client": client_begins, "server": 7_000}, 0
 
     def carry(self, name: str, data: bytes, *, again: bool = False) -> None:
         self._ip_id += 1
@@ -77,23 +77,36 @@ def together(self: Ends, name: str, *texts: bytes) -> bytes:
     return b"".join(self.send(name, text) for text in texts)
 
 
+def shaken_hands(ends: Ends, connection: Connection) -> Ends:
+    """Carry the handshake; return the ends."""
+    for name, other in (("client", "server"), ("server", "client")) * 2:
+        if data := ends.step(name):
+            connection.carry(name, data)
+            ends.take(other, data)
+    return ends
+
+
 def captured(
     directory: Path,
     *,
     again: bool = False,
     in_one_segment: bool = False,
+    before: tuple[int, ...] = (),
     version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ciphers: str | None = None,
     **scenario: Any,
 ) -> Path:
-    """Capture media that alice sends and gets through TLS; with *again* one segment is sent twice."""
+    """Capture media that alice sends and gets through TLS; with *again* one segment is sent twice.
+
+    There were connections from the same port *before*, which began with these sequence numbers.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    ends, wire = Ends(directory, version, ciphers), Wire()
+    wire = Wire()
+    for begins in before:
+        given_up = Connection(wire, client_begins=begins)
+        given_up.carry("client", shaken_hands(Ends(directory, version, ciphers), given_up).send("client", MEDIA[0]))
     connection = Connection(wire)
-    for name, other in (("client", "server"), ("server", "client")) * 2:
-        if data := ends.step(name):
-            connection.carry(name, data)
-            ends.take(other, data)
+    ends = shaken_hands(Ends(directory, version, ciphers), connection)
     if in_one_segment:
         connection.carry("client", together(ends, "client", *MEDIA))
     for number, text in enumerate(() if in_one_segment else MEDIA):
@@ -130,6 +143,15 @@ def test_turn_inside_tls_is_read_on_every_link(
     assert set(packets.ssrc[media].tolist()) == {0xA11CE, 0xED6E}
     texts = {packets.inner(row) for row in media.nonzero()[0].tolist()}
     assert rtp(2) in texts
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2])
+@pytest.mark.parametrize("before", [(0x1000_0000,), (0x9000_0000,), (0xFFFF_FFF0,), (5, 0x9000_0000)])
+def test_a_port_used_again_makes_another_connection(
+    tmp_path: Path, before: tuple[int, ...], version: ssl.TLSVersion
+) -> None:
+    packets = opened(captured(tmp_path, before=before, version=version))
+    assert (packets.kind == Kind.RTP).sum() == 4 * (2 * len(MEDIA) + len(before))
 
 
 def test_records_that_share_a_segment_are_packets_of_their_own(tmp_path: Path) -> None:
