@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from testbed.analysis.demux import Bools, Ints
+from testbed.analysis.demux import Ints
 from testbed.analysis.drops import describe_tuple
 from testbed.analysis.packets import TCP, UDP
 from testbed.analysis.paths import Step, Walk
 from testbed.analysis.run import Json, Run
+from testbed.analysis.sip import own_rows
 from testbed.analysis.tracking import counted_drops
 from testbed.plan.shared_state import SYNC_PORT
 from testbed.verdict.checks import Check
@@ -159,26 +160,13 @@ def _rewritten(run: Run, firewall: str, lost: Sequence[Walk]) -> int:
     pieces = [row for row in rows.tolist() if _is_fragment(_ip(run, row))]
     if not pieces:
         return 0
-    leaving = np.flatnonzero(_leaves(run, firewall))
+    leaving = np.flatnonzero(own_rows(run, firewall)[1])
     found = 0
     for row in pieces:
         after_ns = packets.time_ns[leaving] - packets.time_ns[row]
         near = (after_ns >= 0) & (after_ns <= _FORWARDED_WITHIN_NS) & (packets.ip_id[leaving] == packets.ip_id[row])
         found += any(_ip_payload(run, row) == _ip_payload(run, other) for other in leaving[near].tolist())
     return found
-
-
-def _leaves(run: Run, node: str) -> Bools:
-    """Return of each row whether *node* sent it."""
-    packets = run.packets
-    forward, backward = (
-        [number for number, x in enumerate(packets.interfaces) if x.name in links]
-        for links in (
-            {link.name for link in run.plan.links if link.a.node == node},
-            {link.name for link in run.plan.links if link.b.node == node},
-        )
-    )
-    return np.where(packets.forward, np.isin(packets.link, forward), np.isin(packets.link, backward))
 
 
 def _is_fragment(packet: bytes) -> bool:
@@ -200,6 +188,8 @@ def _ip_payload(run: Run, row: int) -> bytes:
 def _last_rows(run: Run, lost: Sequence[Walk]) -> Ints:
     """Return the row in which each packet of walks that ended was last seen, of those with ports."""
     walks = run.walks
+    if not lost:
+        return np.zeros(0, np.int64)
     ended = np.isin(walks.walk, [walk.number for walk in lost if _has_ports(walk.steps[-1])])
     return np.asarray(walks.rows[(np.append(walks.starts[1:], len(walks.rows)) - 1)[ended]], np.int64)
 

@@ -131,6 +131,11 @@ def test_counters_that_say_otherwise_than_the_captures_fail_the_accounting(tmp_p
     assert "3 packets dropped as INVALID, conntrack counted 1" in untracked["reason"]
 
 
+def test_where_no_packet_was_seen_there_is_nothing_to_account_for(tmp_path: Path) -> None:
+    verdict = judged(Wire(), tmp_path, dying(), evidence(0))
+    assert verdict["verdict"] == "INCONCLUSIVE", verdict["reason"]
+
+
 def test_a_packet_that_nobody_counts_fails_the_accounting(tmp_path: Path) -> None:
     wire = unanswered(Wire())
     wire.carry(BACK, SERVER, POOL, b"", tcp=Tcp(990, 101, 0x12, 9))
