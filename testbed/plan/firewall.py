@@ -11,7 +11,7 @@ from typing import Final
 
 from testbed.errors import SpecError
 from testbed.plan.bgp import BGP_PORT
-from testbed.plan.policy import DEFAULT_RULE, OWN_FILTERING, port_bounds
+from testbed.plan.policy import DEFAULT_RULE, INVALID_RULE, OWN_FILTERING, port_bounds
 from testbed.plan.shared_state import SYNC_PORT
 from testbed.topology import Firewall, FirewallRule, SourceNat, Topology
 
@@ -77,7 +77,7 @@ def _forward(topology: Topology, node: str) -> Iterator[str]:
 
 
 def _state(chain: str) -> Iterator[str]:
-    yield from _drop(chain, "-m conntrack --ctstate INVALID", name="invalid")
+    yield from _drop(chain, "-m conntrack --ctstate INVALID", name=INVALID_RULE)
     yield _rule(chain, "-m conntrack --ctstate RELATED,ESTABLISHED", name="established", target="ACCEPT")
 
 

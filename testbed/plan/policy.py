@@ -13,6 +13,10 @@ OWN_FILTERING = "address-and-port-dependent"
 "Filtering of a NAT (RFC 4787 section 5) that Linux's connection tracking has by itself."
 DEFAULT_RULE = "default"
 "Name of the final drop."
+INVALID_RULE = "invalid"
+"Name of the drop of what connection tracking does not know."
+BUILT_IN_RULES = (INVALID_RULE, DEFAULT_RULE)
+"Drops of every firewall, whatever its policy names."
 
 
 @dataclass(frozen=True, slots=True)

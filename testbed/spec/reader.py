@@ -17,7 +17,7 @@ from testbed.spec.endpoints import fill_in_endpoints
 from testbed.spec.faults import Fault, Sources, path_source, raise_faults, schema_faults, suggest, validate
 from testbed.spec.places import find_base, find_topology, scenario_id
 from testbed.spec.references import topology_faults
-from testbed.spec.scenario_references import scenario_faults
+from testbed.spec.scenario_references import death_faults, scenario_faults
 from testbed.spec.toml import read_document
 from testbed.topology import Document, Topology
 
@@ -60,7 +60,8 @@ def read_spec(scenario_path: Path, changes: Sequence[Change] = ()) -> Spec:
     place = find_topology(scenario.topology, scenario_path)
     topology_edits = [edit for edit in edits if edit.is_of_topology]
     topology = _read_topology(place, topology_edits)
-    raise_faults(list(scenario_faults(scenario, topology)), sources)
+    faults = [*scenario_faults(scenario, topology), *(() if changes else death_faults(scenario, topology))]
+    raise_faults(faults, sources)
     phases = tuple(_phases(scenario, place, topology_edits, sources.whole))
     return Spec(scenario, topology, given, tuple(changes), phases)
 

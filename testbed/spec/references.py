@@ -256,6 +256,8 @@ def _rule_faults(name: str, firewall: Firewall) -> Iterator[Fault]:
             problem = "is missing: a NAT with this filtering needs the host that gets what strangers send"
             extra = f"is of no use: with filtering {OWN_FILTERING!r} no stranger comes in"
             yield Fault((*key, "host"), problem if nat.host is None else extra)
+        if nat.host is not None and nat.source is not None and nat.host not in nat.source:
+            yield Fault((*key, "host"), f"{nat.host} is outside {nat.source}, the `source` whose flows it translates")
 
 
 def _nat_pool_faults(key: Key, nat: SourceNat) -> Iterator[Fault]:

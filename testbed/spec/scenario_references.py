@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from testbed.plan.policy import BUILT_IN_RULES
 from testbed.scenario import Call, Leg, Party, Scenario
 from testbed.spec.faults import Fault, Key, name_faults, suggest
 from testbed.topology import Topology
@@ -33,6 +34,7 @@ def scenario_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
     for name, party in scenario.parties.items():
         yield from _party_faults(name, party, topology)
         yield from _name_taken(name, party, topology)
+    yield from _shared_faults(scenario)
     for index, call in enumerate(scenario.calls):
         yield from _call_faults(("calls", index), call, scenario, topology)
         yield from _https_faults(("calls", index), call, scenario)
@@ -62,6 +64,16 @@ def _party_faults(name: str, party: Party, topology: Topology) -> Iterator[Fault
         if match[1] not in domains:
             hint = suggest(match[1], domains, what="its domains")
             yield Fault((*key, "uri"), f"pool {party.home} has no users of {match[1]!r}; {hint}")
+
+
+def _shared_faults(scenario: Scenario) -> Iterator[Fault]:
+    """Packets are told apart by the node that sent them, and requests by whom they are for."""
+    for field in ("node", "uri"):
+        first: dict[str, str] = {}
+        for name, party in scenario.parties.items():
+            value = getattr(party, field)
+            if (other := first.setdefault(value, name)) != name:
+                yield Fault(("parties", name, field), f"{value!r} is that of {other!r}; each party needs its own")
 
 
 def _visit_faults(key: Key, party: Party, topology: Topology) -> Iterator[Fault]:
@@ -112,6 +124,7 @@ def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -
         elif call.kind != "conference":
             yield Fault((*key, field), f"missing; a call of kind {call.kind!r} needs one of the parties")
     yield from name_faults((*key, "participants"), call.participants, scenario.parties, "party")
+    yield from _telephone_faults(key, call, scenario, topology)
     if call.kind == "conference":
         yield from _conference_faults(key, call, topology)
         return
@@ -124,6 +137,24 @@ def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -
     elif call.host is not None:
         mediations = [role for role in roles_of(topology) if role.endswith("-mediation")]
         yield from name_faults((*key, "host"), [call.host], mediations, "role of a Mediation Server")
+
+
+def _telephone_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -> Iterator[Fault]:
+    """A telephone is reached through a Mediation Server, by calls of kind pstn alone; and those are for telephones."""
+    named = [(field, name) for field in ("caller", "callee") if (name := getattr(call, field)) in scenario.parties]
+    named += [("participants", name) for name in call.participants if name in scenario.parties]
+    telephones = [(field, name) for field, name in named if _is_telephone(scenario.parties[name], topology)]
+    if call.kind != "pstn":
+        for field, name in telephones:
+            yield Fault((*key, field), f"{name!r} is a telephone; calls with one are of kind 'pstn', not {call.kind!r}")
+    elif len(named) == 2 and len(telephones) != 1:
+        these = "neither end is" if not telephones else "both ends are"
+        yield Fault(key, f"{these} a telephone (a party at a node in a segment of kind 'pstn'); one must be")
+
+
+def _is_telephone(party: Party, topology: Topology) -> bool:
+    node = topology.nodes.get(party.node)
+    return node is not None and topology.segments[node.segment].kind == "pstn"
 
 
 def _https_faults(key: Key, call: Call, scenario: Scenario) -> Iterator[Fault]:
@@ -160,10 +191,25 @@ def _traffic_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
 def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fault]:
     if not call.participants:
         yield Fault((*key, "participants"), "names nobody")
+    for name in sorted({name for name in call.participants if call.participants.count(name) > 1}):
+        yield Fault((*key, "participants"), f"names {name!r} twice")
+    for field in ("caller", "callee"):
+        if getattr(call, field) is not None:
+            yield Fault((*key, field), "belongs to kind 'p2p' or 'pstn'; who joins a conference is in `participants`")
     if call.host is None:
         yield Fault((*key, "host"), "missing; a conference needs the role that hosts it, like 'online-conference'")
     else:
-        yield from name_faults((*key, "host"), [call.host], roles_of(topology), "role")
+        yield from name_faults((*key, "host"), [call.host], _conference_roles(topology), "role of a conference server")
+
+
+def _conference_roles(topology: Topology) -> list[str]:
+    """Return the roles that host conferences: `conference`, and others of a pool's like `conference-far`."""
+    return [
+        f"{pool}-{role}"
+        for pool, table in topology.pools.items()
+        for role in table.roles
+        if role == "conference" or role.startswith("conference-")
+    ]
 
 
 def _during_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
@@ -225,6 +271,27 @@ def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology:
             yield Fault((*key, "media"), f"no call has {leg.media!r}")
         for kind in sorted({*leg.crosses} & {*leg.never}):
             yield Fault((*key, "never"), f"{kind!r} stands in `crosses` too")
+        if leg.dies is not None:
+            yield from _pattern_faults((*key, "dies", "symptom"), leg.dies.symptom or "")
+            symptom_of = [leg.dies.symptom_of] if leg.dies.symptom_of else []
+            yield from name_faults((*key, "dies", "symptom_of"), symptom_of, scenario.parties, "party")
+
+
+def death_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
+    """Yield where a leg is to die at a firewall, or by a rule, that is not there.
+
+    Of the scenario as it is written: a control may well take away the rule by which a leg dies.
+    """
+    during = [(("during", index, "legs"), each.legs) for index, each in enumerate(scenario.during)]
+    for where, legs in ((("legs",), scenario.legs), *during):
+        for index, leg in enumerate(legs):
+            if leg.dies is None or leg.dies.at is None:
+                continue
+            key: Key = (*where, index, "dies")
+            yield from name_faults((*key, "at"), [leg.dies.at], topology.firewalls, "firewall")
+            if leg.dies.rule is not None and leg.dies.at in topology.firewalls:
+                rules = (*topology.firewalls[leg.dies.at].rules, *BUILT_IN_RULES)
+                yield from name_faults((*key, "rule"), [leg.dies.rule], rules, f"rule of {leg.dies.at}")
 
 
 def _expectation_faults(scenario: Scenario) -> Iterator[Fault]:
@@ -232,6 +299,7 @@ def _expectation_faults(scenario: Scenario) -> Iterator[Fault]:
         yield from name_faults(("article", flow), getattr(scenario.article, flow), scenario.parties, "party")
     if any(count < 0 for count in scenario.relays):
         yield Fault(("relays",), "a number of relays is 0 or more")
+    yield from name_faults(("relay_transports",), scenario.relay_transports, scenario.parties, "party")
     yield from name_faults(("selected_pair",), scenario.selected_pair or (), CANDIDATE_TYPES, "candidate type")
 
 
@@ -240,7 +308,11 @@ def _control_faults(scenario: Scenario) -> Iterator[Fault]:
         key: Key = ("controls", name)
         if not control.set and not control.remove:
             yield Fault(key, "changes nothing; give it `set` or `remove`")
-        try:
-            re.compile(control.reason)
-        except re.error as error:
-            yield Fault((*key, "reason"), f"is no regular expression: {error}")
+        yield from _pattern_faults((*key, "reason"), control.reason)
+
+
+def _pattern_faults(key: Key, pattern: str) -> Iterator[Fault]:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        yield Fault(key, f"is no regular expression: {error}")

@@ -12,6 +12,7 @@ from spec_samples import FILES, write_samples
 
 from testbed.errors import SpecError
 from testbed.plan import make_plan
+from testbed.scenario import Change
 from testbed.spec.faults import SHOWN
 from testbed.spec.reader import read_spec, read_topology
 from testbed.spec.toml import read_document
@@ -239,6 +240,12 @@ REFERENCE_FAULTS = [
         "needs the host that gets what strangers send",
     ),
     (
+        'pool = "192.0.2.65-192.0.2.70"',
+        'pool = "masquerade", filtering = "endpoint-independent", host = "172.16.0.9"',
+        "office.toml: firewalls.fw1.nat.out.host",
+        "172.16.0.9 is outside 10.0.0.0/8",
+    ),
+    (
         'protocol = "udp"',
         'protocol = "udp", payload = "stun"',
         "office.toml: firewalls.fw1.rules.turn.payload",
@@ -271,6 +278,15 @@ def message(sender: str, receiver: str) -> str:
     return f'[[messages]]\nfrom = "{sender}"\nto = "{receiver}"\ntext = "Hello"\n'
 
 
+DEATH_FAULTS = [
+    ('to = "ben"', f'to = "ben"\ndies = {{ disposition = "DENIED_BY_RULE", {dies} }}', f"legs.1.dies.{key}", problem)
+    for dies, key, problem in (
+        ('symptom = "("', "symptom", "is no regular expression: missing )"),
+        ('symptom = "timeout", symptom_of = "bob"', "symptom_of", "no party 'bob'"),
+        ('at = "fw2"', "at", "no firewall 'fw2'; did you mean 'fw1'?"),
+        ('at = "fw1", rule = "defalt"', "rule", "no rule of fw1 'defalt'; did you mean 'default'?"),
+    )
+]
 SCENARIO_FAULTS = [
     ("[parties.ben]", "[parties.online-edge]", "parties.online-edge", "is the name of a role too"),
     ("[parties.ben]", "[parties.fe]", "parties.fe", "is the name of a server too"),
@@ -288,7 +304,17 @@ SCENARIO_FAULTS = [
     ('callee = "ben"', "", "calls.0.callee", "missing; a call of kind 'p2p' needs"),
     ('callee = "ben"', 'callee = "ben"\nhost = "online-edge"', "calls.0.host", "belongs to kind 'conference'"),
     ('kind = "p2p"', 'kind = "conference"', "calls.0.participants", "names nobody"),
-    ('kind = "p2p"', 'kind = "conference"\nhost = "online-mcu"', "calls.0.host", "no role 'online-mcu'"),
+    ('kind = "p2p"', 'kind = "conference"\nhost = "online-mcu"', "calls.0.host",
+     "no role of a conference server 'online-mcu'"),
+    ('kind = "p2p"', 'kind = "conference"\nhost = "online-edge"', "calls.0.host",
+     "no role of a conference server 'online-edge'; there are: none"),
+    ('kind = "p2p"', 'kind = "conference"', "calls.0.caller", "belongs to kind 'p2p' or 'pstn'; who joins"),
+    ('kind = "p2p"', 'kind = "conference"\nparticipants = ["ann", "ann"]', "calls.0.participants", "names 'ann' twice"),
+    ('kind = "p2p"', 'kind = "pstn"', "calls.0", "neither end is a telephone"),
+    ('node = "ben"', 'node = "ann"', "parties.ben.node", "'ann' is that of 'ann'; each party needs its own"),
+    ("sip:ben@contoso.example", "sip:ann@contoso.example", "parties.ben.uri", "is that of 'ann'"),
+    ('row = "X-1"', 'row = "X-1"\nrelay_transports = { bob = "tcp" }', "relay_transports", "no party 'bob'; there are: ann"),
+    *DEATH_FAULTS,
     ('to = "online-front-end"', 'to = "online-frontend"', "legs.0.to",
      "no party, role or node 'online-frontend'; did you mean 'online-front-end'? there are: ann, ben, online-edge"),
     ('to = "ben"', 'to = "ann"', "legs.1.to", "to itself"),
@@ -321,6 +347,33 @@ def test_a_fault_of_a_file_is_told_with_its_key(tmp_path: Path, old: str, new: s
 def test_a_fault_of_a_scenario_is_told_with_its_key(tmp_path: Path, old: str, new: str, key: str, problem: str) -> None:
     lines = fault_of(tmp_path, (old, new))
     assert any(f"scenarios/own/call.toml: {key}: " in line and problem in line for line in lines), lines
+
+
+TELEPHONE_NETWORK = '\n[segment.telephony]\nkind = "pstn"\norganisation = "carrier"\ntitle = "Telephones"\n'
+BEN_IS_A_TELEPHONE = [
+    ('"cloud.toml"]\n', '"cloud.toml"]\n' + TELEPHONE_NETWORK),
+    ('[nodes.ben]\nkind = "host"', '[nodes.ben]\nkind = "host"\nsegment = "telephony"'),
+]
+
+
+@pytest.mark.parametrize(
+    ("edit", "key"),
+    [
+        (("ben", "ben"), "calls.0.callee"),
+        (('caller = "ann"\ncallee = "ben"', 'caller = "ben"\ncallee = "ann"'), "calls.0.caller"),
+        (('kind = "p2p"', 'kind = "conference"\nparticipants = ["ben"]'), "calls.0.participants"),
+    ],
+)
+def test_a_telephone_takes_part_in_calls_of_kind_pstn_alone(tmp_path: Path, edit: tuple[str, str], key: str) -> None:
+    lines = fault_of(tmp_path, *BEN_IS_A_TELEPHONE, edit)
+    assert any(f"{key}: 'ben' is a telephone; calls with one are of kind 'pstn'" in line for line in lines), lines
+
+
+def test_a_control_may_take_away_the_rule_by_which_a_leg_dies(tmp_path: Path) -> None:
+    dies = 'dies = { disposition = "DENIED_BY_RULE", at = "fw1", rule = "sip" }'
+    path = write_samples(tmp_path, ('to = "ben"', f'to = "ben"\n{dies}'))
+    without = read_spec(path, (Change(remove=("firewalls.fw1.rules.sip",)),))
+    assert "sip" not in without.topology.firewalls["fw1"].rules
 
 
 def test_a_scenario_needs_parties_calls_and_legs(tmp_path: Path) -> None:
