@@ -14,7 +14,7 @@ from testbed.errors import UsageError
 from testbed.scenario import Change, Scenario
 from testbed.spec.change import parse_change
 from testbed.spec.faults import suggest
-from testbed.spec.places import root, scenario_id
+from testbed.spec.places import root, scenario_id, topology_names
 from testbed.spec.reader import read_scenario, read_spec, read_topology
 from testbed.spec.toml import read_document
 from testbed.topology import Topology
@@ -96,7 +96,15 @@ def find_scenario(name: str, at: Path | None = None) -> Path:
 def find_spec(name: str, at: Path | None = None) -> Path:
     """Return the scenario or topology file that *name* means: a path, or the id of either; raise UsageError."""
     topology = (at or root()) / "topologies" / f"{name}.toml"
-    return topology if topology.is_file() else find_scenario(name, at)
+    if topology.is_file():
+        return topology
+    try:
+        return find_scenario(name, at)
+    except UsageError:
+        if "/" in name or name.endswith(".toml"):
+            raise
+    hint = suggest(name, topology_names(at or root()), what="topologies")
+    raise UsageError(f"no topology or scenario {name!r}; {hint}; `testbed list` shows the scenarios")
 
 
 def parse_changes(texts: Sequence[str], at: Path | None = None) -> list[Change]:

@@ -57,6 +57,8 @@ def parse_change(text: str) -> Change:
 
     A value is written as in TOML; the quotes of a simple text like 20ms may be left out. Raises SpecError.
     """
+    if not text.strip():
+        raise SpecError("change", "", f"{text!r} says nothing; must be key=value, -key or the path of a TOML file")
     if text.startswith("-"):
         split_key(text[1:], text)
         return Change(remove=(text[1:],))

@@ -29,27 +29,33 @@ def scenario_id(path: Path) -> str:
 
 
 def find_base(slug: str, scenario_path: Path) -> Path:
-    """Return the file of the scenario that another one extends, below the same directory scenarios."""
-    above = (parent for parent in scenario_path.resolve().parents if parent.name == "scenarios")
-    directory = next(above, root() / "scenarios")
-    file = directory / f"{slug}.toml"
-    if not file.is_file() or file.resolve() == scenario_path.resolve():
-        there = [scenario_id(other) for other in directory.rglob("*.toml")]
-        raise SpecError(path_source(scenario_path), "extends", f"no other scenario {slug!r}; {suggest(slug, there)}")
-    return file
+    """Return the file of the scenario that another one extends: in its own directory scenarios, else at the root."""
+    own = scenario_path.resolve()
+    places = [*(parent for parent in own.parents if parent.name == "scenarios"), root() / "scenarios"]
+    for place in places:
+        if (file := place / f"{slug}.toml").is_file() and file.resolve() != own:
+            return file
+    if slug == scenario_id(own):
+        raise SpecError(path_source(scenario_path), "extends", f"{slug!r} is this scenario; name another one")
+    there = {scenario_id(file) for place in places for file in place.rglob("*.toml") if file.resolve() != own}
+    hint = suggest(slug, there, what="there are")
+    raise SpecError(path_source(scenario_path), "extends", f"no other scenario {slug!r}; {hint}")
 
 
 def find_topology(name: str, scenario_path: Path) -> Path:
     """Return the assembly *name*: in a topologies/ above the scenario, else at the root; raise SpecError."""
-    places = [parent / "topologies" for parent in scenario_path.resolve().parents]
-    if not any(place.is_dir() for place in places):
-        places = [root() / "topologies"]
+    places = [*(parent / "topologies" for parent in scenario_path.resolve().parents), root() / "topologies"]
     for place in places:
         if (file := place / f"{name}.toml").is_file():
             return file
     there = {file.stem for place in places if place.is_dir() for file in place.glob("*.toml") if _is_assembly(file)}
     hint = suggest(name, there, what="there are")
     raise SpecError(path_source(scenario_path), "topology", f"no topology {name!r}; {hint}")
+
+
+def topology_names(at: Path) -> list[str]:
+    """Return the names of the topologies below *at*; a file of segments alone is none."""
+    return sorted(file.stem for file in (at / "topologies").glob("*.toml") if _is_assembly(file))
 
 
 def _is_assembly(path: Path) -> bool:

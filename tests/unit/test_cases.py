@@ -86,12 +86,29 @@ def test_a_scenario_that_extends_takes_all_but_id_and_controls(tmp_path: Path) -
     assert scenario.legs == read_scenario(base).legs
 
 
-@pytest.mark.parametrize("base", ["own/cal", "own/cured"])
-def test_a_base_that_is_not_there_is_named(base: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("base", "problem"),
+    [
+        ("own/cal", "no other scenario 'own/cal'; did you mean 'own/call'?"),
+        ("fallback/upd", "no other scenario 'fallback/upd'; did you mean 'fallback/udp'?"),
+        ("own/cured", "extends: 'own/cured' is this scenario; name another one"),
+    ],
+)
+def test_a_base_that_is_not_there_is_named(base: str, problem: str, tmp_path: Path) -> None:
     path = write_samples(tmp_path).with_name("cured.toml")
     path.write_text(f'extends = "{base}"\n')
-    with pytest.raises(SpecError, match="no other scenario"):
+    with pytest.raises(SpecError) as caught:
         read_scenario(path)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["own/a", "fallback/udp"])
+def test_a_scenario_elsewhere_may_extend_one_of_the_catalogue_and_use_its_topology(place: str, tmp_path: Path) -> None:
+    path = write_samples(tmp_path).parents[1] / f"{place}.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('extends = "fallback/udp"\ntitle = "mine"\n')
+    spec = read_spec(path)
+    assert (spec.scenario.title, spec.scenario.row, spec.topology.name) == ("mine", "FB-1", "office365")
 
 
 def test_scenarios_that_extend_each_other_are_refused(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def test_a_file_may_hold_a_change(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("", "change: '' says nothing; must be key=value, -key or the path of a TOML file"),
+        (" ", "change: ' ' says nothing"),
         ("up", "must be key=value, -key or the path of a TOML file"),
         ("nowhere.toml", "cannot be read: No such file"),
         ("links..up=1", "'links..up' is no dotted key"),

@@ -132,6 +132,21 @@ def test_a_choice_of_nothing_is_an_error(tmp_path: Path, names: list[str], table
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tyny", "no topology or scenario 'tyny'; did you mean 'tiny'? topologies: tiny; `testbed list` shows"),
+        ("own/cal", "no scenario 'own/cal'; did you mean 'own/call'?"),
+        ("cal.toml", "cal.toml: no such file"),
+    ],
+)
+def test_a_topology_that_is_not_there_is_no_missing_scenario(tmp_path: Path, name: str, message: str) -> None:
+    write_samples(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        find_spec(name, tmp_path)
+    assert message in str(caught.value)
+
+
 def test_a_root_without_scenarios_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
     with pytest.raises(UsageError, match=ROOT_VARIABLE):
