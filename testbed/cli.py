@@ -14,16 +14,18 @@ from rich.text import Text
 from testbed import catalogue, cli_results, run
 from testbed.endpoints import overlaps
 from testbed.errors import TestbedError, UsageError
+from testbed.outcome import FailOn, RunOutcome
 from testbed.plan import destinations, destinations_text, diagnosis, diagnosis_text, make_plan
 from testbed.plan.prediction import explain_lines
 from testbed.plan.text import plan_lines
 from testbed.progress import Board
 from testbed.report import write_report
+from testbed.report.controls import control_lines, control_table
 from testbed.report.grids import grid_of, grid_table, ladder_of, ladder_table
 from testbed.report.record import read_record
 from testbed.report.summary import broken_principles, reason_lines, summary_rows, summary_table
 from testbed.spec.endpoints import read_endpoints
-from testbed.spec.reader import Spec, check_controls, read_spec, read_topology
+from testbed.spec.reader import Spec, read_controls, read_spec, read_topology
 from testbed.targets import read_targets
 from testbed.units import parse_duration_ns
 
@@ -44,7 +46,7 @@ Changes = Annotated[
         "--change", help="A change: TOML file, 'links.x.up=false', '-firewalls.fw-er.rules.turn', or a scenario."
     ),
 ]
-FailOn = Annotated[list[run.FailOn] | None, typer.Option(help="What else counts as a FAIL (repeatable).")]
+FailOnOption = Annotated[list[FailOn] | None, typer.Option(help="What else counts as a FAIL (repeatable).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Duration = Annotated[str, typer.Option(help="How long media flows in each call.")]
 _CHECK_DURATION_NS: Final = 15_000_000_000
@@ -90,7 +92,7 @@ def check(
                 markup=False,
             )
             continue
-        check_controls(path)
+        read_controls(path)
         plan = make_plan(read_spec(path, changes), duration_ns=_CHECK_DURATION_NS, seed=1)
         out.print("\n".join(plan_lines(plan)), markup=False)
 
@@ -162,19 +164,28 @@ def run_command(
     duration: Duration = "15s",
     results: Annotated[Path, typer.Option(help="Where results go.")] = Path("results"),
     change: Changes = None,
+    controls: Annotated[bool, typer.Option("--controls", help="Run each one's negative controls too.")] = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here too.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     backend: Annotated[Literal["auto", "wire", "netem"], typer.Option(help="How links are shaped.")] = "auto",
     targets: Annotated[Path | None, typer.Option(help="Judge by these targets too (docs/figures.md).")] = None,
-    fail_on: FailOn = None,
+    fail_on: FailOnOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Build the network, place real calls, capture every link and judge.
 
-    Exit status: 0 all PASS; 1 a FAIL; 2 bad file or usage; 3 an INCONCLUSIVE; 4 the rig broke. The worst wins.
+    Exit status: 0 all PASS; 1 a FAIL; 2 bad file or usage; 3 an INCONCLUSIVE; 4 the rig broke. The worst wins. A
+    negative control counts as a PASS if it came out as its file says (verdict and reason), else as a FAIL.
     """
     paths = catalogue.choose(scenarios or [], everything=all_scenarios, table=table)
-    items = run.read_items(paths, catalogue.parse_changes(change or []))
+    changes = catalogue.parse_changes(change or [])
+    items = run.read_items(paths, changes)
+    if controls:
+        items += run.read_controls(paths, changes)
+        if len(items) == len(paths):
+            raise UsageError(
+                "--controls: nothing chosen has a negative control; docs/scenarios.md says how to write one"
+            )
     options = run.Options(
         results=results,
         duration_ns=_duration_ns(duration),
@@ -195,7 +206,7 @@ def run_command(
     raise typer.Exit(outcome.exit_code)
 
 
-def _run_with_progress(board: Board, work: Callable[[run.OnEvent], run.RunOutcome]) -> run.RunOutcome:
+def _run_with_progress(board: Board, work: Callable[[run.OnEvent], RunOutcome]) -> RunOutcome:
     """Show progress on standard error: a live board on a terminal, plain lines elsewhere."""
     if err.is_terminal:
         with Live(board, console=err, refresh_per_second=4, transient=True):
@@ -217,12 +228,17 @@ def _print_sentence(text: Text) -> None:
     out.print(text, soft_wrap=not out.is_terminal)
 
 
-def _print_outcome(outcome: run.RunOutcome) -> None:
+def _print_outcome(outcome: RunOutcome) -> None:
     record = read_record(outcome.directory)
-    rows = summary_rows(record)
-    out.print(summary_table(rows))
+    rows = [row for row, one in zip(summary_rows(record), record.scenarios, strict=True) if one.control is None]
+    if rows:
+        out.print(summary_table(rows))
     for reason in reason_lines(rows):
         _print_sentence(reason)
+    if (controls := control_table(record)) is not None:
+        out.print(controls)
+    for line in control_lines(record):
+        _print_sentence(line)
     if broken := broken_principles(rows):
         _print_sentence(Text(broken))
     if (grid := grid_of(record)) is not None:
@@ -235,7 +251,7 @@ def _print_outcome(outcome: run.RunOutcome) -> None:
 
 
 @app.command()
-def analyse(directory: Path, fail_on: FailOn = None, as_json: AsJson = False) -> None:
+def analyse(directory: Path, fail_on: FailOnOption = None, as_json: AsJson = False) -> None:
     """Judge a run again from its files alone: a run's directory, or one scenario's within it."""
     outcome = run.rejudge(directory, fail_on=fail_on or ())
     if as_json:

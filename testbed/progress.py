@@ -33,15 +33,17 @@ class ScenarioProgress:
     in_call: list[str] = field(default_factory=list)
     media_until_ns: int | None = None
     verdict: str = ""
-    reason: str = ""
+    "Of a negative control, what it counts as."
+    words: str = ""
+    "How it ended."
 
     def take(self, event: dict[str, Any], *, now_ns: int, duration_ns: int) -> None:
         """Take in one event of the scenario's world."""
         match event:
             case {"type": "progress", "stage": str(stage)}:
                 self.stage, self.text = stage, str(event.get("text", ""))
-            case {"type": "verdict", "verdict": str(verdict), "reason": str(reason)}:
-                self.verdict, self.reason = verdict, reason
+            case {"type": "verdict", "counts_as": str(verdict), "words": str(words)}:
+                self.verdict, self.words = verdict, words
             case {"type": "agent", "event": "registered", "agent": str(agent)} if agent not in self.registered:
                 self.registered.append(agent)
             case {"type": "agent", "event": "media", "agent": str(agent)} if agent not in self.in_call:
@@ -52,8 +54,8 @@ class ScenarioProgress:
 
     def line(self, now_ns: int) -> str:
         """Say in one line what is going on."""
-        if self.verdict:
-            return f"{self.verdict}: {self.reason}" if self.verdict != "PASS" else "PASS"
+        if self.words:
+            return self.words
         if self.in_call and self.media_until_ns is not None:
             left_s = max(0, self.media_until_ns - now_ns) / 1e9
             return f"in the call: {', '.join(self.in_call)}; {left_s:.0f} s left"

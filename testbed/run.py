@@ -10,39 +10,30 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from testbed import files
 from testbed.emulation.world import WaitingStage, World
 from testbed.errors import RigError, TestbedError, UsageError
+from testbed.outcome import FailOn, RunOutcome, ScenarioOutcome
 from testbed.plan import make_plan
 from testbed.plan.model import Plan
 from testbed.report import write_report
 from testbed.report.charts import library_version
 from testbed.report.junit import junit_xml
-from testbed.scenario import Change, Control, Verdict
-from testbed.spec.reader import Spec, read_spec
+from testbed.scenario import Change, Control
+from testbed.spec import Spec, reader
 from testbed.targets import Target, as_document
 from testbed.verdict import write_judgement
 
 FORMAT: Final = 1
-EXIT_CODES: Final[dict[str, int]] = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "ERROR": 4}
-_WORST_FIRST: Final = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 "Called with a scenario's id and each line its world says, for the progress shown to the user."
-
-
-class FailOn(StrEnum):
-    """What may count as a FAIL in the exit status besides a verdict."""
-
-    TARGETS = "targets"
-    PRINCIPLES = "principles"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,79 +62,22 @@ class Item:
     spec: Spec
     changes: tuple[Change, ...] = ()
     "What was changed against the file; already applied in `spec`."
+    control: Control | None = None
+    "The negative control that this is."
 
 
 def read_items(paths: Sequence[Path], changes: Sequence[Change] = ()) -> list[Item]:
     """Read scenarios, each with *changes* applied. Raises SpecError."""
-    specs = [read_spec(path, tuple(changes)) for path in paths]
+    specs = [reader.read_spec(path, tuple(changes)) for path in paths]
     return [Item(spec.scenario.id, spec, tuple(changes)) for spec in specs]
 
 
-def read_controls(paths: Sequence[Path]) -> list[tuple[Item, Control]]:
-    """Read the negative controls of scenarios: each is the scenario with a change that must turn it red."""
-    controls = []
-    for path in paths:
-        for name, control in read_spec(path).scenario.controls.items():
-            change = Change(set=control.set, remove=control.remove)
-            spec = read_spec(path, (change,))
-            controls.append((Item(f"{spec.scenario.id}@{name}", spec, (change,)), control))
-    return controls
-
-
-@dataclass(slots=True, kw_only=True)
-class ScenarioOutcome:
-    """How one scenario ended, as it stands in run.json."""
-
-    name: str
-    scenario: str
-    row: str
-    verdict: Verdict
-    reason: str
-    directory: str
-    duration_s: float
-    media_s: float
-    targets: dict[str, int] | None = None
-    "How many targets were met, missed and unknown; None where nothing could be measured."
-    broken: tuple[str, ...] = ()
-    "The article's principles that the packets break."
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "scenario": self.scenario,
-            "row": self.row,
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "directory": self.directory,
-            "duration_s": round(self.duration_s, 3),
-            "media_s": round(self.media_s, 3),
-            "overhead_s": round(self.duration_s - self.media_s, 3),
-            "targets": self.targets,
-        }
-
-
-@dataclass(slots=True)
-class RunOutcome:
-    """A run, ended or interrupted."""
-
-    directory: Path
-    interrupted: bool = False
-    took_s: float = 0.0
-    fail_on: frozenset[FailOn] = frozenset()
-    scenarios: list[ScenarioOutcome] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """4 if the rig broke or the run was interrupted, else 1 on a FAIL, else 3 on an INCONCLUSIVE, else 0.
-
-        With `fail_on` a missed target or a broken principle counts as a FAIL; what is unknown never does.
-        """
-        verdicts = {outcome.verdict for outcome in self.scenarios} | ({"ERROR"} if self.interrupted else set())
-        missed = any((outcome.targets or {}).get("missed") for outcome in self.scenarios)
-        broken = any(outcome.broken for outcome in self.scenarios)
-        if (FailOn.TARGETS in self.fail_on and missed) or (FailOn.PRINCIPLES in self.fail_on and broken):
-            verdicts.add("FAIL")
-        return next((EXIT_CODES[verdict] for verdict in _WORST_FIRST if verdict in verdicts), 0)
+def read_controls(paths: Sequence[Path], changes: Sequence[Change] = ()) -> list[Item]:
+    """Read the negative controls of scenarios: each is one, with *changes*, and a change more that must turn it red."""
+    controls = (each for path in paths for each in reader.read_controls(path, changes).items())
+    return [
+        Item(f"{spec.scenario.id}@{name}", spec, spec.changes, spec.scenario.controls[name]) for name, spec in controls
+    ]
 
 
 def run_items(items: Sequence[Item], options: Options, on_event: OnEvent) -> RunOutcome:
@@ -251,8 +185,7 @@ async def _run_one(
         verdict = await asyncio.to_thread(_judge, item, plan, place, options, fault)
     except OSError as error:
         verdict = {"verdict": "ERROR", "reason": f"{fault or 'the results could not be written'}: {error}"}
-    on_event({"type": "verdict", "verdict": verdict["verdict"], "reason": verdict["reason"]})
-    return ScenarioOutcome(
+    outcome = ScenarioOutcome(
         name=item.name,
         scenario=item.spec.scenario.id,
         row=item.spec.scenario.row,
@@ -263,7 +196,10 @@ async def _run_one(
         directory=place.name,
         duration_s=(time.monotonic_ns() - began_ns) / 1e9,
         media_s=plan.duration_ns / 1e9,
+        control=item.control,
     )
+    on_event({"type": "verdict", "counts_as": outcome.counts_as, "words": outcome.words()})
+    return outcome
 
 
 async def _until_finished(world: World, interrupt: asyncio.Event) -> None:
@@ -377,8 +313,9 @@ def rejudge(directory: Path, *, fail_on: Iterable[FailOn] = ()) -> RunOutcome:
 
 
 def _outcome_again(place: Path, verdict: dict[str, Any], entry: dict[str, Any]) -> ScenarioOutcome:
+    name = entry.get("name", verdict["scenario"])
     return ScenarioOutcome(
-        name=entry.get("name", verdict["scenario"]),
+        name=name,
         scenario=verdict["scenario"],
         row=verdict["row"],
         verdict=verdict["verdict"],
@@ -388,7 +325,17 @@ def _outcome_again(place: Path, verdict: dict[str, Any], entry: dict[str, Any]) 
         directory=place.name,
         duration_s=entry.get("duration_s", 0.0),
         media_s=entry.get("media_s", 0.0),
+        control=_control_again(place, name),
     )
+
+
+def _control_again(place: Path, name: str) -> Control | None:
+    """Return the negative control that *name* is of, from the manifest that was written of it."""
+    control = name.partition("@")[2]
+    if not control or not (place / "manifest.json").exists():
+        return None
+    stated = json.loads((place / "manifest.json").read_text(encoding="utf-8"))["in_force"]["controls"]
+    return Control.model_validate(stated[control]) if control in stated else None
 
 
 def _broken(verdict: dict[str, Any]) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
 """A run as JUnit XML, for continuous integration.
 
-FAIL is a failure, ERROR an error, INCONCLUSIVE a failure of type "inconclusive": who cannot tell is not green.
+FAIL is a failure, ERROR an error, INCONCLUSIVE a failure of type "inconclusive": who cannot tell is not green. A
+negative control is a case that passes if it came out as its file says, else a failure of type "control".
 Elements and attributes are those that both common schemas allow (Jenkins' junit-10.xsd and the Apache Ant one).
 """
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -27,7 +29,7 @@ def junit_xml(run: RunRecord | Path) -> str:
 
 
 def _suite(record: RunRecord) -> ElementTree.Element:
-    verdicts = [scenario.entry.verdict for scenario in record.scenarios]
+    wrong = [tag for scenario in record.scenarios for tag, _, _ in _wrong(scenario)]
     suite = ElementTree.Element(
         "testsuite",
         {
@@ -35,9 +37,9 @@ def _suite(record: RunRecord) -> ElementTree.Element:
             "name": _clean(record.file.run) or "run",
             "package": "testbed",
             "hostname": "localhost",
-            "tests": str(len(verdicts)),
-            "failures": str(sum(verdict in _FAILURE_TYPES for verdict in verdicts)),
-            "errors": str(verdicts.count("ERROR")),
+            "tests": str(len(record.scenarios)),
+            "failures": str(wrong.count("failure")),
+            "errors": str(wrong.count("error")),
         },
     )
     durations = [scenario.entry.duration_s for scenario in record.scenarios]
@@ -61,13 +63,22 @@ def _case(record: ScenarioRecord) -> ElementTree.Element:
     case = ElementTree.Element("testcase", {"classname": f"testbed.{table}", "name": _clean(record.name)})
     if entry.duration_s is not None:
         case.set("time", f"{entry.duration_s:.3f}")
-    if entry.verdict == "PASS":
-        return case
-    tag = "error" if entry.verdict == "ERROR" else "failure"
-    kind = _FAILURE_TYPES.get(entry.verdict, "error")
-    wrong = ElementTree.SubElement(case, tag, {"message": _clean(entry.reason or entry.verdict), "type": kind})
-    wrong.text = _clean("\n".join(_evidence(record)))
+    for tag, kind, message in _wrong(record):
+        wrong = ElementTree.SubElement(case, tag, {"message": _clean(message), "type": kind})
+        wrong.text = _clean("\n".join(_evidence(record)))
     return case
+
+
+def _wrong(record: ScenarioRecord) -> Iterator[tuple[str, str, str]]:
+    """Yield element, type and message of what is wrong with a case; nothing where it passes."""
+    entry = record.entry
+    if entry.verdict == "ERROR":
+        yield "error", "error", entry.reason or entry.verdict
+    elif record.control is not None:
+        if record.control_fault:
+            yield "failure", "control", record.control_fault
+    elif entry.verdict != "PASS":
+        yield "failure", _FAILURE_TYPES[entry.verdict], entry.reason or entry.verdict
 
 
 def _evidence(record: ScenarioRecord) -> list[str]:

@@ -15,8 +15,9 @@ from testbed.errors import TestbedError
 from testbed.plan.model import Plan
 from testbed.report.file_part import FilePart
 from testbed.report.quality_file import QualityFile
-from testbed.scenario import Scenario, Verdict
+from testbed.scenario import Control, Scenario, Verdict
 from testbed.topology import Segment
+from testbed.verdict.controls import control_fault
 
 Document = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -147,6 +148,15 @@ class VerdictFile(FilePart):
     "How many targets were met, missed and unknown."
 
 
+class ControlEntry(FilePart):
+    """What a negative control must come to, and whether it did."""
+
+    verdict: Verdict
+    reason: str
+    "Regular expression that the verdict's reason must match."
+    as_stated: bool
+
+
 class ScenarioEntry(FilePart):
     """A scenario's line in `run.json`."""
 
@@ -160,6 +170,8 @@ class ScenarioEntry(FilePart):
     duration_s: float | None = None
     overhead_s: float | None = None
     media_s: float | None = None
+    control: ControlEntry | None = None
+    "None where it is no negative control."
 
 
 class RunFile(FilePart):
@@ -199,6 +211,16 @@ class ScenarioRecord:
     def name(self) -> str:
         """What the run calls it: the scenario's id, and the control's name after @."""
         return self.entry.name or self.entry.scenario
+
+    @property
+    def control(self) -> Control | None:
+        """The negative control that this is; None where it is none."""
+        return self.scenario.controls.get(self.name.partition("@")[2]) if self.scenario else None
+
+    @property
+    def control_fault(self) -> str:
+        """How a negative control came out otherwise than its file says; empty where it did not."""
+        return control_fault(self.control, self.entry.verdict, self.entry.reason or "") if self.control else ""
 
     @property
     def legs(self) -> tuple[LegJudged, ...]:

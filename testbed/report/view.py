@@ -162,12 +162,9 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
 
 
 def _control(record: ScenarioRecord) -> ControlView | None:
-    name = record.name.partition("@")[2]
-    control = record.scenario.controls.get(name) if record.scenario else None
-    if control is None:
+    if record.control is None:
         return None
-    holds = record.entry.verdict == control.verdict and bool(re.search(control.reason, record.entry.reason or ""))
-    return ControlView(name, control, holds)
+    return ControlView(record.name.partition("@")[2], record.control, not record.control_fault)
 
 
 def _degraded(health: Document) -> tuple[str, ...]:

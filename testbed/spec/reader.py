@@ -21,7 +21,7 @@ from testbed.spec.scenario_references import death_faults, scenario_faults
 from testbed.spec.toml import read_document
 from testbed.topology import Document, Topology
 
-__all__ = ["Spec", "check_controls", "read_scenario", "read_spec", "read_topology"]
+__all__ = ["Spec", "read_controls", "read_scenario", "read_spec", "read_topology"]
 
 _SEGMENT_TABLES = (
     "segment", "nodes", "links", "bgp", "sessions", "announcements", "firewalls", "pools", "services", "media",
@@ -78,13 +78,15 @@ def _phases(scenario: Scenario, place: Path, edits: Sequence[Edit], source: str)
         yield _read_topology(place, made)
 
 
-def check_controls(scenario_path: Path) -> None:
-    """Check that each negative control of a scenario can be made and gives a valid spec; raise SpecError, naming it."""
+def read_controls(scenario_path: Path, changes: Sequence[Change] = ()) -> dict[str, Spec]:
+    """Read each negative control of a scenario, made on top of *changes*, by its name; raise SpecError, naming it."""
+    specs = {}
     for name, control in read_scenario(scenario_path).controls.items():
         try:
-            read_spec(scenario_path, (Change(set=control.set, remove=control.remove),))
+            specs[name] = read_spec(scenario_path, (*changes, Change(set=control.set, remove=control.remove)))
         except SpecError as error:
             raise SpecError(path_source(scenario_path), f"controls.{name}", str(error)) from None
+    return specs
 
 
 def _scenario_document(path: Path) -> Document:

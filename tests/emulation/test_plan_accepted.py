@@ -25,7 +25,7 @@ def program(name: str) -> str:
 def texts(kind: str) -> tuple[str, ...]:
     """Return every different BIRD configuration or iptables text of the shipped scenarios and their controls."""
     paths = catalogue.choose([], everything=True, table=None)
-    items = [*run.read_items(paths), *(item for item, _ in run.read_controls(paths))]
+    items = [*run.read_items(paths), *run.read_controls(paths)]
     plans = [make_plan(item.spec, duration_ns=1, seed=1) for item in items]
     found = [getattr(node, kind) for plan in plans for node in plan.nodes]
     return tuple(dict.fromkeys(text for text in found if text is not None))

@@ -21,6 +21,8 @@ class Judged:
 
     directory: Path
     verdict: dict[str, Any]
+    control_fault: str
+    "How a control came out otherwise than its file says."
 
 
 def catalogue_paths() -> list[Path]:
@@ -56,7 +58,8 @@ def run_all(items: list[run.Item], results: Path, jobs: int = JOBS) -> Mapping[s
     judged = {}
     for one in outcome.scenarios:
         directory = outcome.directory / one.directory
-        judged[one.name] = Judged(directory, json.loads((directory / "verdict.json").read_text(encoding="utf-8")))
+        verdict = json.loads((directory / "verdict.json").read_text(encoding="utf-8"))
+        judged[one.name] = Judged(directory, verdict, one.control_fault)
     return judged
 
 
@@ -79,5 +82,4 @@ def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def controls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Every control's verdict."""
     wanted = asked_for(request.session, "controls", "item")
-    items = [item for item, _ in run.read_controls(catalogue_paths())]
-    return Runs(items, wanted, tmp_path_factory.mktemp("controls"))
+    return Runs(run.read_controls(catalogue_paths()), wanted, tmp_path_factory.mktemp("controls"))

@@ -1,6 +1,5 @@
 """Asymmetric routes on real packets: every case dies as it says, every remedy cures it, every control turns it red."""
 
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from testbed import catalogue, run
-from testbed.scenario import Control
 from testbed.spec.reader import read_scenario
 from testbed.verdict import judge
 
@@ -29,7 +27,7 @@ def asymmetric(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Judged]
 
 @pytest.fixture(scope="module")
 def red(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Judged]:
-    return run_all([item for item, _ in CONTROLS], tmp_path_factory.mktemp("red"))
+    return run_all(CONTROLS, tmp_path_factory.mktemp("red"))
 
 
 @pytest.mark.parametrize("slug", SLUGS)
@@ -64,8 +62,6 @@ def test_deaths_are_judged_the_same_from_files_without_the_agents_word(
         assert {key: one[key] for key in keys} == {key: other[key] for key in keys}
 
 
-@pytest.mark.parametrize(("item", "control"), CONTROLS, ids=[item.name for item, _ in CONTROLS])
-def test_control_turns_it_red_for_the_right_reason(item: run.Item, control: Control, red: Mapping[str, Judged]) -> None:
-    verdict = red[item.name].verdict
-    assert verdict["verdict"] == control.verdict, verdict["reason"]
-    assert re.search(control.reason, verdict["reason"]), verdict["reason"]
+@pytest.mark.parametrize("item", CONTROLS, ids=[item.name for item in CONTROLS])
+def test_control_turns_it_red_for_the_right_reason(item: run.Item, red: Mapping[str, Judged]) -> None:
+    assert red[item.name].control_fault == ""

@@ -1,6 +1,7 @@
 """The page on the catalogue: a paragraph and a picture a row, from runs that passed; and the one that is committed."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,14 +15,15 @@ from testbed.report.catalogue_page import write_catalogue_page
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_each_scenario_has_a_paragraph_and_a_picture_that_stands_alone(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", [P2P_EXTERNAL, P2P_INTERNAL])
+def test_each_scenario_has_a_paragraph_and_a_picture_that_stands_alone_and_a_control_has_none(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [P2P_EXTERNAL, P2P_INTERNAL, NOT_ANNOUNCED])
     write_catalogue_page(tmp_path / "docs", [run])
     text = (tmp_path / "docs" / "catalogue.md").read_text(encoding="utf-8")
     assert text.index("### ON-1: ") < text.index("### ON-2: ")
     assert "Signaling: alice ER, carol Internet; Media: alice ER, carol Internet." in text
     picture = (tmp_path / "docs" / "pictures" / "online-p2p-external.svg").read_text(encoding="utf-8")
     ElementTree.fromstring(picture)
+    assert NOT_ANNOUNCED.row not in text
     variables = set(re.findall(r"var\((--[a-z]+)\)", picture))
     assert all(f"{name}:" in picture for name in variables)
 
@@ -37,7 +39,7 @@ def test_the_last_run_of_a_scenario_counts_and_old_pictures_go(tmp_path: Path) -
 
 
 def test_a_run_that_failed_is_no_catalogue(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", [NOT_ANNOUNCED])
+    run = write_run(tmp_path / "run", [replace(NOT_ANNOUNCED, controls=None)])
     with pytest.raises(UsageError, match="ended FAIL: a catalogue shows what passes"):
         write_catalogue_page(tmp_path / "docs", [run])
 

@@ -1,30 +1,54 @@
 """The examples of docs/scenarios.md are right, and its error lines are what the reader says."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from docs_example import COMMANDS, TEXT, write_example
 
+from testbed import cli
 from testbed.errors import SpecError
 from testbed.plan import make_plan
 from testbed.spec.change import parse_change
-from testbed.spec.reader import check_controls, read_spec
-
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"```toml\n# (\S+\.toml)\n(.*?)```", TEXT, re.DOTALL))
+from testbed.spec.reader import read_spec
 
 
 @pytest.fixture
 def scenario(tmp_path: Path) -> Path:
-    for name, text in EXAMPLES.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return tmp_path / "scenarios/own/branch-call.toml"
+    return write_example(tmp_path)
 
 
-def test_the_example_can_be_planned_and_its_paths_are_delivered(scenario: Path) -> None:
-    check_controls(scenario)
+def end_of(command: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Run a command of the page where its files are, and return its exit status."""
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("sys.argv", shlex.split(command))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code
+
+
+def test_the_page_gives_a_command_for_each_step() -> None:
+    assert [command.split()[1] for command in COMMANDS] == ["check", "explain", "run"]  # run: tests/scenarios
+
+
+@pytest.mark.parametrize("command", COMMANDS[:2])
+def test_the_commands_that_start_nothing_end_well(
+    command: str, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert end_of(command, tmp_path, monkeypatch) == 0
+
+
+def test_a_fault_in_a_control_of_the_example_would_be_told(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario.write_text(scenario.read_text(encoding="utf-8").replace("links.fe-servers.", "links.fe-server."))
+    assert end_of(COMMANDS[0], tmp_path, monkeypatch) == 2
+    told = capsys.readouterr().err
+    assert "branch-call.toml: controls.blind: change: links.fe-server.captured: there is no 'fe-server'" in told
+
+
+def test_the_paths_of_the_example_are_delivered(scenario: Path) -> None:
     plan = make_plan(read_spec(scenario), duration_ns=1, seed=1)
     assert [(path.forward_end, path.return_end) for path in plan.predicted] == [("DELIVERED", "DELIVERED")] * 2
 

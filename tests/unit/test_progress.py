@@ -26,7 +26,7 @@ def test_who_registered_is_said_while_others_register() -> None:
 
 def test_a_red_verdict_is_said_with_its_reason() -> None:
     progress = ScenarioProgress()
-    progress.take({"type": "verdict", "verdict": "FAIL", "reason": "crossed internet"}, now_ns=0, duration_ns=0)
+    progress.take({"type": "verdict", "counts_as": "FAIL", "words": "FAIL: crossed internet"}, now_ns=0, duration_ns=0)
     assert progress.line(0) == "FAIL: crossed internet"
 
 

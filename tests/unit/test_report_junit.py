@@ -10,6 +10,7 @@ from report_samples import ALL, BROKEN, NOT_ANNOUNCED, P2P_INTERNAL, UNCAPTURED,
 
 from testbed.report.junit import junit_xml
 
+FAILED = replace(NOT_ANNOUNCED, controls=None)
 SUITE_CHILDREN = re.compile(r"properties (testcase )*system-out system-err ")
 "The order that the Apache Ant schema demands; Jenkins' allows any."
 ANT_SUITE_ATTRIBUTES = {"id", "package", "name", "hostname", "timestamp", "tests", "failures", "errors", "time"}
@@ -36,7 +37,7 @@ def test_a_pass_is_an_empty_case(tmp_path: Path) -> None:
 
 
 def test_each_red_verdict_has_its_own_element_and_type(tmp_path: Path) -> None:
-    suite = suite_of(tmp_path, NOT_ANNOUNCED, UNCAPTURED, BROKEN)
+    suite = suite_of(tmp_path, FAILED, UNCAPTURED, BROKEN)
     found = [(child.tag, child.get("type")) for case in suite.iter("testcase") for child in case]
     assert found == [("failure", "fail"), ("failure", "inconclusive"), ("error", "error")]
 
@@ -48,9 +49,9 @@ def test_counts_are_those_of_the_cases(tmp_path: Path) -> None:
 
 
 def test_a_failure_carries_reason_and_evidence(tmp_path: Path) -> None:
-    failure = suite_of(tmp_path, NOT_ANNOUNCED).find("testcase/failure")
+    failure = suite_of(tmp_path, FAILED).find("testcase/failure")
     assert failure is not None
-    assert failure.get("message") == NOT_ANNOUNCED.reason
+    assert failure.get("message") == FAILED.reason
     assert "crossed internet on link ce-inet-transit1, first frame 818" in (failure.text or "")
 
 

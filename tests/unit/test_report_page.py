@@ -130,9 +130,13 @@ def test_the_change_that_was_applied_is_told(tmp_path: Path) -> None:
 
 
 def test_a_negative_control_tells_whether_it_turned_red_for_the_right_reason(tmp_path: Path) -> None:
-    assert "<strong>it does.</strong>" in page_of(tmp_path, NOT_ANNOUNCED)
+    page = page_of(tmp_path, NOT_ANNOUNCED)
+    assert "<strong>it does.</strong>" in page
+    assert "<br><span>as its file says</span>" in page
     for index, wrong in enumerate((replace(NOT_ANNOUNCED, reason="timeout"), replace(NOT_ANNOUNCED, verdict="PASS"))):
-        assert "it does not." in page_of(tmp_path / str(index), wrong)
+        page = page_of(tmp_path / str(index), wrong)
+        assert "it does not." in page
+        assert '<br><span class="differs">not as its file says</span>' in page
     assert "Negative control" not in page_of(tmp_path / "green", P2P_INTERNAL)
 
 

@@ -10,7 +10,7 @@ from analysis_samples import MEDIA_ER, Wire, make_scenario
 from quality_samples import MS, SHAPED, send, shaped_plan
 
 from testbed.errors import SpecError
-from testbed.run import FailOn, RunOutcome, ScenarioOutcome
+from testbed.outcome import FailOn, RunOutcome, ScenarioOutcome
 from testbed.targets import as_document, parse_targets, read_targets
 from testbed.verdict import write_judgement
 

@@ -12,7 +12,7 @@ from testbed.plan.adjacency import Adjacency
 from testbed.plan.bgp import converge
 from testbed.plan.model import Plan
 from testbed.scenario import Leg, Scenario
-from testbed.spec.reader import check_controls, read_spec
+from testbed.spec.reader import read_controls, read_spec
 from testbed.topology import Topology, shape_of
 
 O365 = IPv4Network("198.18.64.0/19")
@@ -158,7 +158,7 @@ def test_relays_and_candidates_are_expected_where_the_rows_say() -> None:
 
 @pytest.mark.parametrize("slug", EVERY)
 def test_controls_are_valid_and_of_both_kinds(slug: str) -> None:
-    check_controls(catalogue.choose([slug], everything=False, table=None)[0])
+    read_controls(catalogue.choose([slug], everything=False, table=None)[0])
     verdicts = [control.verdict for control in scenario(slug).controls.values()]
     assert verdicts.count("FAIL") >= 2
     assert verdicts.count("INCONCLUSIVE") >= 1
