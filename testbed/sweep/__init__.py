@@ -4,7 +4,7 @@
 done, so that it is whole whenever one looks.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,8 @@ class Swept:
 
     table: Path
     "The CSV; parquet beside it."
-    rows: list[Row]
-    missing: list[str]
+    rows: Sequence[Row]
+    missing: Sequence[str]
     "A line for each cell that the table lacks, because its rig broke or it was interrupted."
 
 
