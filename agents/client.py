@@ -7,12 +7,12 @@ from typing import Any, Final, Self
 
 from sipmessage import URI
 
-from agents import g711, tone
+from agents import g711, opus, tone
 from agents.browser import Browser, Visit
 from agents.call import Call, CallEnded, Milestones, Session, cause_of, take, tones_of
 from agents.files import FileChannel, file_of
 from agents.ice import TurnTransport
-from agents.kinds import PICTURES, Kind, Mark, marks_of
+from agents.kinds import PICTURES, Codec, Kind, Mark, marks_of
 from agents.media import Access, Ends, MediaSession, PictureEnd
 from agents.names import NameFailure, Names
 from agents.pace import FrameClock, LoopLag
@@ -111,6 +111,7 @@ class Client:
         self._settings, self._say = settings, say
         self._clock = FrameClock()
         self._tone = tone.tone_frames(settings.tone_hz)
+        self._opus_tone: tuple[bytes, ...] = ()
         self._pictures = {
             kind: OwnPictures(settings.tone_hz, is_slide=kind == "application-sharing") for kind in PICTURES
         }
@@ -222,7 +223,7 @@ class Client:
         return call
 
     async def _open_media(
-        self, call: Call, *, conference: str = "", bundled: bool = True
+        self, call: Call, *, conference: str = "", bundled: bool = True, codec: Codec = "PCMU"
     ) -> MediaSession | PlainSession:
         if not self._settings.uses_ice:
             plain = PlainSession(
@@ -236,7 +237,7 @@ class Client:
         relay = await self._relay.server(conference) if self._settings.uses_relay else None
         call.relay_failure = self._relay.failure
         access = Access(address=self._settings.address, relay=relay, marks=self._settings.marks)
-        return MediaSession(self._ends(call), access, bundled=bundled)
+        return MediaSession(self._ends(call), access, bundled=bundled, codec=codec)
 
     def _ends(self, call: Call) -> Ends:
         shares = self._settings.file_bytes
@@ -244,12 +245,17 @@ class Client:
             clock=self._clock,
             source=self._source,
             sink=call.listener.hear,
+            opus=self._opus_source,
             pictures={kind: PictureEnd(own.encoded, call.watched[kind].take) for kind, own in self._pictures.items()},
             files=FileChannel((file_of(self._settings.name, shares),) if shares else ()),
         )
 
     def _source(self, frame: int) -> bytes:
         return self._tone[frame % len(self._tone)]
+
+    def _opus_source(self, frame: int) -> bytes:
+        self._opus_tone = self._opus_tone or opus.tone_frames(self._settings.tone_hz)
+        return self._opus_tone[frame % len(self._opus_tone)]
 
     async def _make_call(self, command: Message) -> None:
         target = command["target"]
@@ -262,6 +268,7 @@ class Client:
                     call,
                     conference=target if self._settings.is_guest else "",
                     bundled=command.get("bundled", True),
+                    codec=command.get("codec", "PCMU"),
                 )
                 call.session = session
                 if isinstance(session, PlainSession):
@@ -302,7 +309,9 @@ class Client:
         deadline_s = asyncio.get_running_loop().time() + self._settings.setup_limit_s
         async with asyncio.timeout_at(deadline_s):
             await self._agent.reconnect()
-            session = await self._open_media(call, bundled=command.get("bundled", True))
+            session = await self._open_media(
+                call, bundled=command.get("bundled", True), codec=command.get("codec", "PCMU")
+            )
             assert isinstance(session, MediaSession)
             await session.accept(await call.dialog.reinvite(await session.offer(command.get("media", ["audio"]))))
             await session.connected(limit_s=call.seconds_to(deadline_s))

@@ -15,15 +15,17 @@ from aiortc import (
     RTCSessionDescription,
 )
 
-from agents import g711, ice, tracks
+from agents import g711, ice, opus, tracks
 from agents.files import FileChannel
 from agents.frames import FrameSink, FrameSource
-from agents.kinds import PICTURES, Kind, Mark, name_contents, with_mids
+from agents.kinds import PICTURES, Codec, Kind, Mark, name_contents, with_mids
 from agents.pace import FrameClock
 from agents.process import Message
 
-_CODEC: Final = {"audio": "audio/PCMU", "video": "video/VP8"}
-_CLOCK_HZ: Final = {"audio": g711.SAMPLE_RATE_HZ, "video": 90_000}
+_VIDEO_CODEC: Final = "video/VP8"
+_VIDEO_CLOCK_HZ: Final = 90_000
+_CLOCK_HZ: Final[Mapping[Codec, int]] = {"PCMU": g711.SAMPLE_RATE_HZ, "opus": opus.CLOCK_HZ}
+_FRAME_TICKS: Final[Mapping[Codec, int]] = {"PCMU": g711.FRAME_SAMPLES, "opus": opus.FRAME_TICKS}
 _EVERY_FRAMES: Final[Mapping[Kind, int]] = {"video": 5, "application-sharing": 10}
 "Audio frames from one picture to the next: ten pictures a second, of slides five."
 _GATHER_LIMIT_S: Final = 2.5
@@ -61,6 +63,8 @@ class Ends:
     "Gives the mu-law frame to send at each tick of *clock*."
     sink: FrameSink
     "Takes decoded audio as it arrives."
+    opus: FrameSource | None = None
+    "Gives the same in Opus; None: it is not spoken here."
     pictures: Mapping[Kind, PictureEnd] = field(default_factory=dict)
     "A kind that is not in it sends nothing and looks at nothing."
     files: FileChannel = field(default_factory=FileChannel)
@@ -82,10 +86,16 @@ class Access:
 class MediaConnection:
     """One transport and the kinds of media on it. `offer` and `accept`, or `answer`; then `connected`; then `close`."""
 
-    def __init__(self, kinds: Sequence[Kind], ends: Ends, access: Access) -> None:
-        """*kinds* in the order of `agents.kinds.KINDS`, at least one; with several, they are bundled."""
+    def __init__(self, kinds: Sequence[Kind], ends: Ends, access: Access, codec: Codec = "PCMU") -> None:
+        """*kinds* in the order of `agents.kinds.KINDS`, at least one; with several, they are bundled.
+
+        Raises MediaFailed("bad-sdp") where audio is to be in a *codec* that is not spoken here.
+        """
+        source = ends.source if codec == "PCMU" else ends.opus
+        if source is None:
+            raise MediaFailed("bad-sdp", f"audio in {codec}, which is not spoken here")
         self.kinds = tuple(kinds)
-        self._ends, self._access = ends, access
+        self._ends, self._access, self._codec, self._audio_source = ends, access, codec, source
         self._pair: Message | None = None
         self._is_closed = False
         self._state_changed = asyncio.Event()
@@ -129,13 +139,15 @@ class MediaConnection:
             self._ends.files.attach(self._connection)
             return
         if kind == "audio":
-            track: Any = tracks.EncodedAudioTrack(self._ends.clock, self._ends.source)
+            ticks = _FRAME_TICKS[self._codec]
+            track: Any = tracks.EncodedAudioTrack(self._ends.clock, self._audio_source, frame_ticks=ticks)
         else:
             source = self._ends.pictures.get(kind, PictureEnd()).source
             track = tracks.EncodedPictureTrack(self._ends.clock, source, every_frames=_EVERY_FRAMES[kind])
         transceiver = self._connection.addTransceiver(track)
         codecs = RTCRtpSender.getCapabilities(track.kind).codecs
-        transceiver.setCodecPreferences([c for c in codecs if c.mimeType == _CODEC[track.kind]])
+        wanted = f"audio/{self._codec}" if kind == "audio" else _VIDEO_CODEC
+        transceiver.setCodecPreferences([c for c in codecs if c.mimeType.lower() == wanted.lower()])
         if kind == "audio":
             tracks.speak(transceiver.sender)
         self._transceivers[kind] = transceiver
@@ -267,7 +279,7 @@ class MediaConnection:
         known = await self._statistics(kind)
         outbound, inbound, report = (known.get(f"{which}-rtp") for which in ("outbound", "inbound", "remote-inbound"))
         rtt_s = report.roundTripTime if report else None
-        clock_hz = _CLOCK_HZ["video" if kind in PICTURES else "audio"]
+        clock_hz = _VIDEO_CLOCK_HZ if kind in PICTURES else _CLOCK_HZ[self._codec]
         return {
             "rtp": {
                 "sent": outbound.packetsSent if outbound else 0,

@@ -8,10 +8,14 @@ from typing import Any, Final, Literal
 Kind = Literal["audio", "video", "application-sharing", "file-transfer"]
 KINDS: Final[tuple[Kind, ...]] = ("audio", "video", "application-sharing", "file-transfer")
 "In the order of their media sections."
+Codec = Literal["PCMU", "opus"]
+"Of audio, as a=rtpmap names it."
 PICTURES: Final[tuple[Kind, ...]] = ("video", "application-sharing")
 SLIDES: Final = "a=content:slides"
 "What tells application sharing from video: both are m=video (RFC 4796 section 5)."
 _SECTION: Final = re.compile(r"^(?=m=)", re.MULTILINE)
+_OPUS: Final = re.compile(r"^a=rtpmap:\d+ opus/48000", re.MULTILINE | re.IGNORECASE)
+_MU_LAW: Final = re.compile(r"^m=audio \d+ \S+(?: \d+)*? 0(?:\s|$)", re.MULTILINE)
 _MID: Final = re.compile(r"^a=mid:[^\r\n]*", re.MULTILINE)
 _GROUP: Final = re.compile(r"^a=group:BUNDLE[^\n]*\n", re.MULTILINE)
 _MID_EXTENSION: Final = re.compile(r"^a=extmap:\d+ urn:ietf:params:rtp-hdrext:sdes:mid\r?\n", re.MULTILINE)
@@ -64,6 +68,11 @@ def _kind_of(section: str) -> Kind:
         case "application":
             return "file-transfer"
     raise ValueError(f"no kind of media is m={word}")
+
+
+def codec_of(sdp: str) -> Codec:
+    """Return the codec of the audio that *sdp* offers: mu-law where that is among them, as everybody here speaks it."""
+    return "opus" if _OPUS.search(sdp) and not _MU_LAW.search(sdp) else "PCMU"
 
 
 def is_bundled(sdp: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from agents.connection import Access, Ends, MediaConnection, MediaFailed, PictureEnd
-from agents.kinds import Kind, is_bundled, join, kinds_of, split
+from agents.kinds import Codec, Kind, codec_of, is_bundled, join, kinds_of, split
 from agents.process import Message
 
 __all__ = ["Access", "Ends", "MediaFailed", "MediaSession", "PictureEnd"]
@@ -20,9 +20,9 @@ class MediaSession:
     Audio carries the call: without it there is none. Another kind that cannot be set up is told by `failures`.
     """
 
-    def __init__(self, ends: Ends, access: Access, *, bundled: bool = True) -> None:
+    def __init__(self, ends: Ends, access: Access, *, bundled: bool = True, codec: Codec = "PCMU") -> None:
         """With *bundled* false each kind of media has a transport of its own. Who answers does as the offer says."""
-        self._ends, self._access, self._bundled = ends, access, bundled
+        self._ends, self._access, self._bundled, self._codec = ends, access, bundled, codec
         self._connections: list[MediaConnection] = []
         self._failures: dict[Kind, str] = {}
         self._is_closed = False
@@ -46,7 +46,7 @@ class MediaSession:
             kinds = kinds_of(offer)
         except ValueError as problem:
             raise MediaFailed("bad-sdp", str(problem)) from None
-        self._bundled = is_bundled(offer)
+        self._bundled, self._codec = is_bundled(offer), codec_of(offer)
         self._open(kinds)
         parts = [offer] if self._bundled else split(offer)
         answers = await asyncio.gather(
@@ -58,7 +58,7 @@ class MediaSession:
         if not kinds:
             raise MediaFailed("bad-sdp", "no media offered")
         shared = [tuple(kinds)] if self._bundled else [(kind,) for kind in kinds]
-        self._connections = [MediaConnection(each, self._ends, self._access) for each in shared]
+        self._connections = [MediaConnection(each, self._ends, self._access, self._codec) for each in shared]
 
     def _whole(self, kinds: Sequence[Kind], descriptions: Sequence[str]) -> str:
         return descriptions[0] if self._bundled else join(dict(zip(kinds, descriptions, strict=True)))

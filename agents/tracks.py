@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.packet import Packet
 
-from agents import g711
+from agents import g711, opus
 from agents.frames import FrameSink, FrameSource
 from agents.pace import FrameClock
 
@@ -41,13 +41,13 @@ class _Packer:
 
 
 class EncodedAudioTrack(MediaStreamTrack):  # type: ignore[misc]
-    """Gives frames that are mu-law already; a sender that has it is told so by `speak`."""
+    """Gives frames that are encoded already, one every *frame_ticks* of its RTP clock; `speak` tells its sender so."""
 
     kind = "audio"
 
-    def __init__(self, clock: FrameClock, source: FrameSource) -> None:
+    def __init__(self, clock: FrameClock, source: FrameSource, *, frame_ticks: int = g711.FRAME_SAMPLES) -> None:
         super().__init__()
-        self._clock, self._source = clock, source
+        self._clock, self._source, self._ticks = clock, source, frame_ticks
         self._first = self._frame = clock.current()
 
     async def recv(self) -> Any:
@@ -55,7 +55,7 @@ class EncodedAudioTrack(MediaStreamTrack):  # type: ignore[misc]
         if self.readyState != "live":
             raise MediaStreamError
         self._frame = await self._clock.next_after(self._frame)
-        return _Payload(self._source(self._frame), (self._frame - self._first) * g711.FRAME_SAMPLES)
+        return _Payload(self._source(self._frame), (self._frame - self._first) * self._ticks)
 
 
 def speak(sender: Any) -> None:
@@ -93,7 +93,7 @@ class EncodedPictureTrack(MediaStreamTrack):  # type: ignore[misc]
 
 
 class _Decoder:
-    """Stands where aiortc has a queue to a thread that decodes: mu-law is decoded by table, in the event loop.
+    """Stands where aiortc has a queue to a thread that decodes: audio is decoded in the event loop, mu-law by table.
 
     The thread stays, and sleeps until the receiver ends. Waking it for each packet, and the loop for each frame of it,
     costs more than all else that a received packet costs.
@@ -101,6 +101,7 @@ class _Decoder:
 
     def __init__(self, sink: FrameSink) -> None:
         self._sink = sink
+        self._opus: opus.Decoder | None = None
         self._is_over = threading.Event()
 
     def put(self, task: Any) -> None:
@@ -111,6 +112,10 @@ class _Decoder:
         codec, frame = task
         if codec.name == "PCMU":
             self._sink(g711.decode(frame.data))
+        elif codec.name == "opus":
+            self._opus = self._opus or opus.Decoder()
+            for samples in self._opus.decode(frame.data):
+                self._sink(samples)
 
     def get(self) -> None:
         """Wait for the end (aiortc's thread calls this)."""

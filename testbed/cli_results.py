@@ -69,23 +69,21 @@ def sweep(
 ) -> None:
     """Run a scenario over a grid of changes, into one table; given again, it continues where it was stopped.
 
-    A file of experiments/ makes a plot and one sentence of it, too: exit status 1 if its claim does not hold.
+    A file of experiments/ makes a plot and one sentence of it, too. Exit status: 0 all PASS, or the claim holds; 1 a
+    FAIL, or the claim does not hold; 2 bad file or usage; 3 an INCONCLUSIVE, or it cannot be told; 4 the rig broke.
     """
     from testbed.sweep import read_sweep, run_sweep
-    from testbed.sweep.experiment import conclude_sweep, late_runs
+    from testbed.sweep.experiment import PLOT_FILE, conclude_sweep, exit_code, summary_lines
 
     if scheduler is not None and jobs != 1:
         raise UsageError("--jobs is about this machine; with --scheduler it is `dask worker --nworkers` that counts")
     folder, wanted = results / f"sweep-{file.stem}", read_sweep(file)
-    table = run_sweep(wanted, folder, jobs=jobs, scheduler=scheduler, told=lambda line: err.print(line, markup=False))
-    out.print(f"Table: {table} and {table.with_suffix('.parquet')}", markup=False)
-    outcome = conclude_sweep(wanted, folder)
+    swept = run_sweep(wanted, folder, jobs=jobs, scheduler=scheduler, told=lambda line: err.print(line, markup=False))
+    out.print(f"Table: {swept.table} and {swept.table.with_suffix('.parquet')}", markup=False)
+    outcome = conclude_sweep(wanted, swept, folder)
     if wanted.plot is not None:
-        out.print(f"Plot: {folder / 'plot.svg'}", markup=False)
-    if outcome is None:
-        return
-    late, runs = late_runs(wanted, folder)
-    out.print(outcome.sentence, markup=False)
-    if late:
-        out.print(f"({late} of {runs} runs were on a machine too busy for their times to be trusted.)", markup=False)
-    raise typer.Exit({True: 0, False: 1, None: 3}[outcome.holds])
+        plot = folder / PLOT_FILE
+        out.print(f"Plot: {plot if plot.exists() else 'none, for no trusted run has a point for it'}", markup=False)
+    for line in summary_lines(swept, outcome):
+        out.print(line, markup=False)
+    raise typer.Exit(exit_code(swept, outcome))

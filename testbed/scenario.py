@@ -50,6 +50,8 @@ class Call(Table):
     'Role that hosts a conference ("online-conference"), or takes a PSTN call (default: the mediation of the home).'
     media: tuple[MediaKind, ...] = ("audio",)
     "Audio always; the others beside it."
+    codec: Literal["PCMU", "opus"] = "PCMU"
+    "Of its audio: G.711 mu-law, or Opus (RFC 7587), in which clients speak to one another only."
     bundled: bool = True
     "Whether all media share one transport, with the ports and the mark of audio; else each kind has its own."
 

@@ -1,6 +1,6 @@
 """What a topology file may say: nodes, links, routing, firewalls, pools and services, keyed by name.
 
-Every thing has a name and sits in a table under it, so that a change can point at it ("links.msee1-er-pe1.up").
+Every thing has a name and sits in a table under it, so that a change can point at it ("links.er-pe1-msee1.up").
 Cross-references (does that node exist?) are checked here; what follows from them is worked out by `testbed.plan`.
 """
 

@@ -69,7 +69,8 @@ class ClientTransaction:
         if isinstance(item, Failed):
             what = f"{self.request.method} to {self.flow.remote[0]}:{self.flow.remote[1]}"
             if item.cause == "timeout":
-                raise SipTimeout(f"{what}: no answer")
+                timer = "B" if self.request.method == "INVITE" else "F"
+                raise SipTimeout(f"{what}: no answer within 64 T1 (timer {timer})")
             raise TransportFailure(f"{what}: the connection was lost")
         return item
 

@@ -1,8 +1,9 @@
 """Which kind of media a captured packet is: audio, video, application sharing or file transfer.
 
 Descriptions (SDP) in the captured SIP name the sources (SSRC) of each media section. Where none can be read (signaling
-over TLS, a capture that began late), the payload type tells G.711, and the port at which a client or server of the plan
-sends or receives tells video from application sharing, if the topology gives each its own. Data over DTLS is a file.
+over TLS, a capture that began late), the payload type tells G.711; where calls have audio alone all RTP is that; and
+the port at which a client or server of the plan sends or receives tells video from application sharing, if the topology
+gives each its own. Data over DTLS is a file.
 """
 
 import re
@@ -107,6 +108,8 @@ def _told_by_packets(packets: Packets, source: int, plan: Plan) -> MediaKind | N
         rows = np.flatnonzero(mine & _is_media(p.kind[lot])) + lot.start
         for address, port in ((p.source, p.source_port), (p.destination, p.destination_port)):
             ends.update(distinct(address[rows].astype(np.int64) << 16 | port[rows]).tolist())
+    if {kind for call in plan.calls for kind in call.media} == {"audio"}:
+        return "audio"
     told = {kind for end in ends for kind in _kinds_at(plan, end >> 16, end & 0xFFFF)}
     return told.pop() if len(told) == 1 else None
 

@@ -206,7 +206,7 @@ class Play:
     def _command(self, call: CallPlan) -> dict[str, Any]:
         return {
             "do": "call", "call": call.call, "target": call.target, "media": list(call.media),
-            "bundled": call.bundled, "duration_ns": self.plan.duration_ns,
+            "bundled": call.bundled, "codec": call.codec, "duration_ns": self.plan.duration_ns,
         }  # fmt: skip
 
     async def _hang_up(self) -> None:

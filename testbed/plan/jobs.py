@@ -334,6 +334,7 @@ class Jobs:
                 answerers=(answerer,) if self._is_answered(answerer) else (),
                 media=call.media,
                 bundled=call.bundled,
+                codec=call.codec,
             )
 
     def _is_answered(self, answerer: str) -> bool:

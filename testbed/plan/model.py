@@ -152,6 +152,8 @@ class CallPlan(Value):
     "Jobs that take part from the other side."
     media: tuple[str, ...]
     bundled: bool
+    codec: str = "PCMU"
+    "Of audio."
 
 
 class MessagePlan(Value):

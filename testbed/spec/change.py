@@ -106,7 +106,7 @@ def split_key(text: str, source: str) -> Key:
         ((part, value),) = value.items()
         parts.append(part)
     if value != 0 or not parts:
-        raise SpecError(source, "", f"{text!r} is no dotted key like links.msee1-er-pe1.up")
+        raise SpecError(source, "", f"{text!r} is no dotted key like links.er-pe1-msee1.up")
     return tuple(parts)
 
 

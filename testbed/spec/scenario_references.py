@@ -115,6 +115,7 @@ def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -
         yield Fault((*key, "media"), "has no 'audio', by which a call is set up and counted")
     for kind in sorted({kind for kind in call.media if call.media.count(kind) > 1}):
         yield Fault((*key, "media"), f"names {kind!r} twice")
+    yield from _codec_faults((*key, "codec"), call, scenario)
     if call.kind == "pstn" and set(call.media) != {"audio"}:
         yield Fault((*key, "media"), "a telephone has audio alone")
     for field in ("caller", "callee"):
@@ -137,6 +138,16 @@ def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -
     elif call.host is not None:
         mediations = [role for role in roles_of(topology) if role.endswith("-mediation")]
         yield from name_faults((*key, "host"), [call.host], mediations, "role of a Mediation Server")
+
+
+def _codec_faults(key: Key, call: Call, scenario: Scenario) -> Iterator[Fault]:
+    if call.codec == "PCMU":
+        return
+    if call.kind != "p2p":
+        yield Fault(key, f"must be 'PCMU' in a call of kind {call.kind!r}: servers mix and pass on nothing else")
+    for name in (call.caller, call.callee):
+        if name in scenario.parties and not scenario.parties[name].ice:
+            yield Fault(key, f"must be 'PCMU': {name!r} has ice = false, and plain RTP here carries nothing else")
 
 
 def _telephone_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -> Iterator[Fault]:

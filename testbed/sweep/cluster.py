@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from testbed.errors import MissingTool, RigError, UsageError
 from testbed.sweep.cell import Job, conclude
-from testbed.sweep.model import Cell
-from testbed.sweep.parcel import Parcel, code_digest, play_away, unpack
+from testbed.sweep.identity import code_digest
+from testbed.sweep.parcel import Parcel, play_away, unpack
 
 try:
     from distributed import Client, Future, Security, get_worker, wait
@@ -36,8 +36,8 @@ _AHEAD: Final = 2
 "Cells given out for each thread of the workers: one at work, one waiting."
 
 
-def run_there(waiting: Sequence[Job], folder: Path, address: str) -> Iterator[tuple[Cell, str]]:
-    """Run *waiting* on the workers of the scheduler at *address*; yield each cell and its verdict when it is done.
+def run_there(waiting: Sequence[Job], folder: Path, address: str) -> Iterator[tuple[Job, str]]:
+    """Run *waiting* on the workers of the scheduler at *address*; yield each and its verdict when it is done.
 
     Raises UsageError where no scheduler answers, it has no worker, or a worker has other code; RigError where the
     scheduler or the last worker goes while cells are waiting.
@@ -91,7 +91,7 @@ def _check_workers(client: Client, address: str) -> None:
             raise UsageError(f"--scheduler {address}: worker {worker} {lacks}; install the same one on all machines")
 
 
-def _run_all(client: Client, waiting: list[Job], folder: Path, address: str) -> Iterator[tuple[Cell, str]]:
+def _run_all(client: Client, waiting: list[Job], folder: Path, address: str) -> Iterator[tuple[Job, str]]:
     """Keep the workers in work, but have no more away than they need: what is done waits in their memory."""
     running: dict[Any, Job] = {}
     here, alone_s = code_digest(), 0.0
@@ -109,7 +109,7 @@ def _run_all(client: Client, waiting: list[Job], folder: Path, address: str) -> 
             raise RigError(f"--scheduler {address}: no worker for {alone_s:.0f} s; given again, the sweep continues")
         for future in done:
             job = running.pop(future)
-            yield job.cell, _take(future, job.cell, folder)
+            yield job, _take(future, folder / job.folder)
 
 
 def _play(job: Job, wanted: str) -> Parcel:
@@ -117,9 +117,9 @@ def _play(job: Job, wanted: str) -> Parcel:
     return play_away(job, wanted, Path(get_worker().local_directory))
 
 
-def _take(future: Future, cell: Cell, folder: Path) -> str:
-    """Put a cell's files into the sweep's folder and return its verdict."""
+def _take(future: Future, place: Path) -> str:
+    """Put a cell's files into its folder *place* and return its verdict."""
     if (error := future.exception()) is not None:
         return f"ERROR: {type(error).__name__}: {' '.join(str(error).split())}"
     parcel: Parcel = future.result()
-    return conclude(cell, unpack(parcel, folder / cell.folder), folder)
+    return conclude(unpack(parcel, place), place)

@@ -1,35 +1,31 @@
 """What a sweep's table shows: a plot, and one sentence whose numbers are computed from the table, never written down.
 
-A sweep's file may say `[plot]` and `[result]` (results/README.md, section Sweeps). The sentence may come with `holds`,
-comparisons of its numbers: where one is false the sentence says that the claim does not hold.
+A sweep's file may say `[plot]` and `[result]` (results/README.md, section Sweeps). `holds` there compares numbers:
+where a comparison is false in any repeat the sentence says that the claim does not hold. Runs whose figures cannot be
+trusted are in the table, and in neither of both.
 """
 
 import json
 import math
-import operator
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from testbed import files
-from testbed.errors import UsageError
+from testbed.outcome import EXIT_CODES
 from testbed.report.charts import SCHEMA
-from testbed.sweep.claims import Number, Plot, Result
-from testbed.sweep.model import Sweep, cells
-from testbed.sweep.table import done_rows
-from testbed.units import parse_duration_ns, parse_ratio
+from testbed.sweep import Sweep, Swept
+from testbed.sweep.claims import LEAST_REPEATS, Comparison, Number, Plot, Result
+from testbed.sweep.columns import Row, number_of
 
-Row = Mapping[str, Any]
-_RELATIONS: Final[dict[str, Callable[[float, float], bool]]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq,
-}  # fmt: skip
 _SUMMARIES: Final[dict[str, Callable[[Sequence[float]], float]]] = {
     "median": statistics.median, "mean": statistics.fmean, "sum": math.fsum, "least": min, "greatest": max,
 }  # fmt: skip
 _COLOURS: Final = ("#2563a8", "#c2571a", "#3a7d44", "#7a4ea3", "#8a6d1b", "#5b6470")
 _INK: Final = "#333a42"
+PLOT_FILE: Final = "plot.svg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,46 +34,57 @@ class Outcome:
 
     sentence: str
     holds: bool | None
-    "None where a number is missing."
-    values: Mapping[str, float | None]
+    "None where there are too few repeats to tell."
+    repeats: Mapping[str, Sequence[float]]
+    "Each value of the sentence, in every repeat that gives it."
+    against: tuple[str, ...] = ()
+    "The comparisons that are false, with the numbers."
+
+    @property
+    def values(self) -> dict[str, float | None]:
+        """Return the numbers of the sentence: the medians of the repeats; None where no repeat gives one."""
+        return {name: statistics.median(numbers) if numbers else None for name, numbers in self.repeats.items()}
 
 
-def number_of(value: object) -> float | None:
-    """Return a cell of the table as a number: quantities in ms or %, truth as 1 or 0; None where it is none."""
-    if isinstance(value, bool | int | float):
-        return None if isinstance(value, float) and math.isnan(value) else float(value)
-    for parse, scale in ((parse_duration_ns, 1e-6), (parse_ratio, 100.0)):
-        try:
-            return parse(value) * scale
-        except ValueError:
-            continue
-    return None
+def is_trusted(row: Row) -> bool:
+    """Return whether a row's times and losses are the network's, and not the rig's."""
+    return bool(row["timing_trusted"] and row["capture_complete"])
 
 
 def conclude(result: Result, rows: Sequence[Row]) -> Outcome:
-    """Fill in the sentence. Raises UsageError for a column that the table lacks."""
-    values = {name: _summed_up(name, number, rows) for name, number in result.values.items()}
-    missing = [name for name, value in values.items() if value is None]
-    if missing:
-        return Outcome(f"Cannot tell: no row of the table gives {', '.join(missing)}.", None, values)
-    known = {name: value for name, value in values.items() if value is not None}
-    holds = all(_RELATIONS[sign](known[left], _side(right, known)) for left, sign, right in result.holds)
-    sentence = result.sentence.format(**known)
-    return Outcome(sentence if holds else f"The claim does not hold here: {sentence}", holds, values)
+    """Fill in the sentence from *rows*, which are trusted."""
+    repeats = {name: _in_each_repeat(number, rows) for name, number in result.values.items()}
+    if few := [f"{name} has {len(numbers)}" for name, numbers in repeats.items() if len(numbers) < LEAST_REPEATS]:
+        sentence = f"Cannot tell: a claim needs {LEAST_REPEATS} repeats that can be trusted, and {', '.join(few)}."
+        return Outcome(sentence, None, repeats)
+    against = tuple(_told(each, repeats) for each in result.holds if not _is_true(each, repeats))
+    outcome = Outcome("", not against, repeats, against)
+    sentence = result.sentence.format(**outcome.values)
+    return replace(outcome, sentence=f"The claim does not hold here: {sentence}" if against else sentence)
 
 
-def _side(side: str | float, known: Mapping[str, float]) -> float:
-    return known[side] if isinstance(side, str) else side
+def _in_each_repeat(number: Number, rows: Sequence[Row]) -> list[float]:
+    """Return the number in each repeat that has it, in the order of seeds."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        is_asked = all(row[column] == wanted for column, wanted in number.where.items())
+        if is_asked and (value := number_of(row[number.column])) is not None:
+            found.setdefault(row["seed"], []).append(value)
+    return [_SUMMARIES[number.of](found[seed]) for seed in sorted(found)]
 
 
-def _summed_up(name: str, number: Number, rows: Sequence[Row]) -> float | None:
-    columns = {column for row in rows for column in row}
-    for column in (number.column, *number.where):
-        if rows and column not in columns:
-            raise UsageError(f"result.values.{name}: no column {column!r}; there are {', '.join(sorted(columns))}")
-    chosen = [row for row in rows if all(row.get(column) == wanted for column, wanted in number.where.items())]
-    numbers = [found for row in chosen if (found := number_of(row.get(number.column))) is not None]
-    return _SUMMARIES[number.of](numbers) if numbers else None
+def _sides(compared: Comparison, repeats: Mapping[str, Sequence[float]]) -> tuple[Sequence[float], Sequence[float]]:
+    right = compared.right
+    return repeats[compared.left], repeats[right] if isinstance(right, str) else [right]
+
+
+def _is_true(compared: Comparison, repeats: Mapping[str, Sequence[float]]) -> bool:
+    return compared.holds(*_sides(compared, repeats))
+
+
+def _told(compared: Comparison, repeats: Mapping[str, Sequence[float]]) -> str:
+    left, right = (", ".join(f"{number:.3g}" for number in side) for side in _sides(compared, repeats))
+    return f"{compared} is not true in every repeat: {left} against {right}"
 
 
 def chart(plot: Plot, rows: Sequence[Row], title: str) -> dict[str, Any]:
@@ -129,28 +136,63 @@ def write_plot(plot: Plot, rows: Sequence[Row], title: str, path: Path) -> None:
     files.write_text(path, vl_convert.vegalite_to_svg(json.dumps(chart(plot, rows, title))))
 
 
-def conclude_sweep(sweep: Sweep, folder: Path) -> Outcome | None:
-    """Write plot.svg and result.json of an experiment whose cells are done; return its outcome, None where it has none.
+def conclude_sweep(sweep: Sweep, swept: Swept, folder: Path) -> Outcome | None:
+    """Write plot.svg and result.json of an experiment; return its outcome, None where it has none. Raises OSError.
 
-    Raises UsageError for a column that the table lacks, OSError.
+    There is no plot where no trusted run has a point for it.
     """
-    rows = done_rows(list(cells(sweep)), folder)
+    rows = [row for row in swept.rows if is_trusted(row)]
     if sweep.plot is not None:
-        write_plot(sweep.plot, rows, sweep.title, folder / "plot.svg")
+        if any(number_of(row[sweep.plot.y]) is not None for row in rows):
+            write_plot(sweep.plot, rows, sweep.title, folder / PLOT_FILE)
+        else:
+            (folder / PLOT_FILE).unlink(missing_ok=True)
     if sweep.result is None:
         return None
     outcome = conclude(sweep.result, rows)
-    write_outcome(outcome, folder / "result.json")
+    left, runs = left_out(swept)
+    content = {
+        "format": 2,
+        "sentence": outcome.sentence,
+        "holds": outcome.holds,
+        "against": list(outcome.against),
+        "values": outcome.values,
+        "repeats": {name: list(numbers) for name, numbers in outcome.repeats.items()},
+        "runs": {"done": runs, "left_out": left, "missing": len(swept.missing)},
+    }
+    files.write_json(folder / "result.json", content)
     return outcome
 
 
-def late_runs(sweep: Sweep, folder: Path) -> tuple[int, int]:
-    """Return how many runs were on a machine too busy for their times to be trusted, and how many there are."""
-    trusted = {row["run"]: row["timing_trusted"] for row in done_rows(list(cells(sweep)), folder)}
+def left_out(swept: Swept) -> tuple[int, int]:
+    """Return how many runs are used neither in the sentence nor in the plot, and how many the table has."""
+    trusted = {row["run"]: is_trusted(row) for row in swept.rows}
     return sum(not each for each in trusted.values()), len(trusted)
 
 
-def write_outcome(outcome: Outcome, path: Path) -> None:
-    """Write sentence and numbers as JSON."""
-    content = {"format": 1, "sentence": outcome.sentence, "holds": outcome.holds, "values": dict(outcome.values)}
-    files.write_json(path, content)
+def exit_code(swept: Swept, outcome: Outcome | None) -> int:
+    """Return 4 if a cell is missing; else, of a claim, 1 where it does not hold and 3 where that cannot be told.
+
+    Without a claim the cells' verdicts count as in `testbed run`. With one they do not: that calls fail may be what it
+    says.
+    """
+    if swept.missing:
+        return EXIT_CODES["ERROR"]
+    if outcome is not None:
+        return {True: 0, False: EXIT_CODES["FAIL"], None: EXIT_CODES["INCONCLUSIVE"]}[outcome.holds]
+    verdicts = {row["verdict"] for row in swept.rows}
+    return next((EXIT_CODES[worst] for worst in ("FAIL", "INCONCLUSIVE") if worst in verdicts), 0)
+
+
+def summary_lines(swept: Swept, outcome: Outcome | None) -> list[str]:
+    """Return what is to be told of a sweep: its sentence, and whatever speaks against taking it for the whole truth."""
+    late, runs = left_out(swept)
+    lines = [] if outcome is None else [outcome.sentence, *outcome.against]
+    if late:
+        why = "the machine was too busy, or a capture lost packets: their figures cannot be trusted"
+        used = "are marked in the table" if outcome is None else "are in the table, and left out here"
+        lines.append(f"{late} of {runs} runs {used} ({why})")
+    if outcome is None:
+        failed = {row["run"]: f"{row['verdict']}: {row['reason']} ({row['run']})" for row in swept.rows}
+        lines += [line for line in failed.values() if not line.startswith("PASS")]
+    return lines + [f"Missing, and tried again when the sweep is given again: {cell}" for cell in swept.missing]

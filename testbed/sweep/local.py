@@ -7,16 +7,15 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from testbed.sweep.cell import Job, run_cell
-from testbed.sweep.model import Cell
 
 
-def run_here(waiting: Sequence[Job], folder: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
-    """Run *waiting*, *jobs* at a time; yield each cell and its verdict when it is done. Raises what a cell raises.
+def run_here(waiting: Sequence[Job], folder: Path, jobs: int) -> Iterator[tuple[Job, str]]:
+    """Run *waiting*, *jobs* at a time; yield each and its verdict when it is done. Raises what a cell raises.
 
     When the caller goes (Ctrl-C), those under way end and no other begins.
     """
     pool = ThreadPoolExecutor(jobs)
-    running = {pool.submit(_in_a_process, job, folder): job.cell for job in waiting}
+    running = {pool.submit(_in_a_process, job, folder): job for job in waiting}
     try:
         for done in as_completed(running):
             yield running[done], done.result()

@@ -1,6 +1,5 @@
 """A sweep's file, and the cells of its grid."""
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -10,10 +9,10 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from testbed.errors import SpecError
-from testbed.spec.faults import path_source
+from testbed.spec.faults import Sources, path_source, raise_faults, schema_faults, validate
 from testbed.spec.toml import read_document
-from testbed.sweep.claims import Plot, Result, Value
+from testbed.sweep.claims import LEAST_REPEATS, Plot, Result
+from testbed.sweep.columns import FIGURES, LABELS, Column, Value, kind_of
 from testbed.units import Duration
 
 CHANGE: Final = "change"
@@ -58,7 +57,34 @@ class Sweep(BaseModel):
             raise ValueError("grid and cases: name something that varies, and its values")
         if both := sorted(self.grid.keys() & self.cases.keys()):
             raise ValueError(f"{both[0]!r} stands in grid and in cases")
+        if taken := [name for name in (*self.grid, *self.cases) if name in LABELS or name in FIGURES]:
+            raise ValueError(f"{taken[0]!r} is a column that every sweep's table has; choose another name")
+        for key, values in self.grid.items():
+            try:
+                kind_of(values)
+            except ValueError as error:
+                raise ValueError(f"grid: {key!r}: {error}") from None
+            if len(set(values)) < len(values):
+                raise ValueError(f"grid: {key!r}: a value stands there twice")
         return self
+
+    @model_validator(mode="after")
+    def _table_gives_what_is_asked(self) -> Self:
+        """See to it before anything runs."""
+        if self.result is not None and self.repeats < LEAST_REPEATS:
+            wanted = f"a claim needs {LEAST_REPEATS} or more, since what came out once may be chance"
+            raise ValueError(f"repeats: {wanted}, not {self.repeats}")
+        for part in (self.plot, self.result):
+            if part is not None and (fault := next(part.faults(self.columns), None)):
+                raise ValueError(fault)
+        return self
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """Return every column of the table, in its order."""
+        cases = {name: Column("text", tuple(named)) for name, named in self.cases.items()}
+        grid = {key: Column(kind_of(values), values) for key, values in self.grid.items()}
+        return cases | grid | {name: Column(kind) for name, kind in (LABELS | FIGURES).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +98,19 @@ class Cell:
     seed: int
 
     @property
-    def folder(self) -> str:
-        """Return the name of its folder, which changes with anything that would change what comes out."""
-        told = json.dumps([self.scenario, self.changes, self.duration_ns, self.seed])
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+    def name(self) -> str:
+        """Return it in words."""
+        return ", ".join((*(f"{key} {value}" for key, value in self.point), f"seed {self.seed}"))
 
 
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep's file. Raises SpecError."""
+    document = read_document(path)
     try:
-        return Sweep.model_validate(read_document(path))
+        return validate(Sweep, document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where, problem = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
-        raise SpecError(path_source(path), where, problem) from None
+        raise_faults(schema_faults(error, Sweep), Sources(path_source(path)))
+        raise
 
 
 def cells(sweep: Sweep) -> Iterator[Cell]:

@@ -1,19 +1,17 @@
 """A run that was made elsewhere, on its way to whoever asked for it: its files, each packed, by their names."""
 
-import hashlib
 import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import testbed
 from testbed.errors import RigError, TestbedError
 from testbed.sweep.cell import Job, Played, play
+from testbed.sweep.identity import code_digest
 
 _LEVEL: Final = 1
 "Of zlib: a packet is in a capture once for each link, so that even the fastest finds most of it."
-_CODE: Final = ("testbed/**/*.py", "testbed/**/*.c", "agents/**/*.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +24,11 @@ class Parcel:
     "By path within the run's directory, with slashes."
 
 
-def code_digest() -> str:
-    """Return a digest of this project's code as it is installed here: equal digests, equal runs."""
-    root, digest = Path(testbed.__file__).parents[1], hashlib.sha256()
-    for path in sorted(path for pattern in _CODE for path in root.glob(pattern)):
-        digest.update(f"{path.relative_to(root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def play_away(job: Job, wanted: str, scratch: Path) -> Parcel:
     """Run a cell, on a worker, and return its run; *wanted* is the caller's `code_digest`.
 
-    Until they are packed its files lie in a folder of their own in *scratch*.
-
-    What is wrong with this machine is an ERROR of the cell: another one may do better.
+    Until they are packed its files lie in a folder of their own in *scratch*. What is wrong with this machine is an
+    ERROR of the cell: another one may do better.
     """
     if code_digest() != wanted:
         return _broken("this worker has another version of the testbed; install the same one on all machines")

@@ -211,7 +211,7 @@ def test_a_principles_cell_shows_its_evidence_and_gives_the_focus_back(tmp_path:
     assert is_open
     assert has_focus
     assert "broken" in words
-    assert "frame 17 on msee1-er-pe1" in words
+    assert "frame 17 on er-pe1-msee1" in words
 
 
 @pytest.fixture

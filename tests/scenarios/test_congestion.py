@@ -42,7 +42,7 @@ def test_a_call_over_a_full_circuit_keeps_its_way_and_waits_in_its_queue_unless_
 
 def _class_drops(judged: Judged) -> list[dict[str, int]]:
     emulation = json.loads((judged.directory / "emulation.json").read_text(encoding="utf-8"))
-    return [counts["class_drops"] for counts in emulation["links"]["msee1-er-pe1"].values()]
+    return [counts["class_drops"] for counts in emulation["links"]["er-pe1-msee1"].values()]
 
 
 def _assert_sound(judged: Judged) -> None:
@@ -51,5 +51,5 @@ def _assert_sound(judged: Judged) -> None:
     traffic: dict[str, Any] = checks["traffic"]["observed"]
     assert checks["traffic"]["verdict"] == checks["prediction"]["verdict"] == "PASS", checks["traffic"]["reason"]
     # In a few seconds TCP, which leaves its slow start when delay grows, may not fill the queue in both directions.
-    assert any(seen["dropped"].get("msee1-er-pe1", 0) > 0 for seen in traffic.values())
+    assert any(seen["dropped"].get("er-pe1-msee1", 0) > 0 for seen in traffic.values())
     assert {each["outcome"] for each in judged.verdict["principles"]} <= {"holds", "does not apply"}

@@ -401,7 +401,7 @@ PRINCIPLES_TOLD: Final = [
         ("P1", "does not apply", "no conference", []),
         ("P3", "holds", "relayed by on-edge1", ["direct checks from carol were dropped by fw-internet, rule default"]),
         ("P4", "cannot tell", "carol sent no signaling", []),
-        ("ER-", "broken", "media carol -> bob over expressroute", ["frame 17 on msee1-er-pe1"]),
+        ("ER-", "broken", "media carol -> bob over expressroute", ["frame 17 on er-pe1-msee1"]),
     )
 ]
 P2P_EXTERNAL = Sample(

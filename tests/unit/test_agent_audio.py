@@ -8,10 +8,12 @@ import pytest
 from aiortc import RTCPeerConnection, RTCRtpSender
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
-from agents import g711, tracks
+from agents import g711, opus, tracks
 from agents.pace import FrameClock
+from agents.tone import TONE_LEVEL_DBOV, Listener
 
 PCMU = RTCRtpCodecParameters(mimeType="audio/PCMU", clockRate=8000, payloadType=0)
+G722 = RTCRtpCodecParameters(mimeType="audio/G722", clockRate=8000, payloadType=9)
 OPUS = RTCRtpCodecParameters(mimeType="audio/opus", clockRate=48000, payloadType=96)
 
 
@@ -44,11 +46,27 @@ def test_received_audio_is_decoded_by_table_until_the_receiver_ends() -> None:
     assert queue is not None
     payload = g711.encode(np.arange(-80, 80, dtype=np.int16) * 100)
     queue.put((PCMU, SimpleNamespace(data=payload, timestamp=0)))
-    queue.put((OPUS, SimpleNamespace(data=payload, timestamp=160)))
+    queue.put((G722, SimpleNamespace(data=payload, timestamp=160)))
     assert len(heard) == 1
     assert np.array_equal(heard[0], g711.decode(payload))
     queue.put(None)
     assert queue.get() is None
+
+
+@pytest.mark.parametrize("frequency_hz", [350, 440, 1000, 3000])
+def test_a_tone_in_opus_is_heard_at_its_pitch_and_level_however_often_it_goes_round(frequency_hz: int) -> None:
+    listener = Listener()
+    receiver = SimpleNamespace(_RTCRtpReceiver__decoder_queue=None)
+    tracks.hear(receiver, listener.hear)
+    frames = opus.tone_frames(frequency_hz)
+    assert len(frames) == 50
+    for number in range(200):
+        packet = SimpleNamespace(data=frames[number % 50], timestamp=number * opus.FRAME_TICKS)
+        receiver._RTCRtpReceiver__decoder_queue.put((OPUS, packet))
+    assert listener.seconds == 3  # the resampler keeps some samples of the fourth
+    heard = listener.tones()
+    assert list(heard) == [frequency_hz]
+    assert heard[frequency_hz] == pytest.approx(TONE_LEVEL_DBOV, abs=0.5)
 
 
 def test_a_frame_becomes_the_payload_of_one_packet_at_its_time() -> None:

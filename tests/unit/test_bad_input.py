@@ -92,6 +92,12 @@ SCHEMA_FAULTS = [
     ("[nodes.fe]", "[nodes.ann]", "cloud.toml: nodes.ann", "already defined in"),
     ('kind = "p2p"', 'kind = "p2p"\nbundled = "yes"', "call.toml: calls.0.bundled", "must be true or false, not 'yes'"),
     ('kind = "p2p"', 'kind = "p2p"\nbundled = 1', "call.toml: calls.0.bundled", "must be true or false, not 1"),
+    (
+        'kind = "p2p"',
+        'kind = "p2p"\ncodec = "G.729"',
+        "call.toml: calls.0.codec",
+        "must be 'PCMU' or 'opus', not 'G.729'",
+    ),
     ('topology = "tiny"', 'topology = "tny"', "call.toml: topology", "no topology 'tny'; did you mean 'tiny'?"),
 ]
 
@@ -297,6 +303,7 @@ SCENARIO_FAULTS = [
     ("sip:ann@contoso.example", "sip:ann@contosa.example", "parties.ann.uri", "did you mean 'contoso.example'?"),
     ('node = "ann"', 'node = "ann"\ntransport = "https"', "calls.0", "'ann' signals by https, which carries messages"),
     ('callee = "ben"', 'callee = "bob"', "calls.0.callee", "no party 'bob'"),
+    ('kind = "p2p"', 'kind = "pstn"\ncodec = "opus"', "calls.0.codec", "must be 'PCMU' in a call of kind 'pstn'"),
     ("[[calls]]", message("ann", "bob") + "[[calls]]", "messages.0.to", "no user of a pool 'bob'"),
     ("[[calls]]", message("ann", "ann") + "[[calls]]", "messages.0.to", "'ann' writes to itself"),
     ("[[calls]]", message("ann", "ben") + message("ben", "ann") + "[[calls]]", "messages.1.text", "is that of another"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.kinds import KINDS, Mark, is_bundled, join, kinds_of, marks_of, name_contents, split, with_mids
+from agents.kinds import KINDS, Mark, codec_of, is_bundled, join, kinds_of, marks_of, name_contents, split, with_mids
 from agents.sockets import MarkingEventLoop, marked, open_marked
 
 SESSION = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\na=group:BUNDLE 0\r\n"
@@ -26,6 +26,20 @@ def test_four_kinds_are_told_apart_once_their_sections_are_joined() -> None:
     assert kinds_of(whole) == KINDS
     assert not is_bundled(whole)
     assert is_bundled(described("audio"))
+
+
+@pytest.mark.parametrize(
+    ("offered", "codec"),
+    [
+        ("0\r\na=rtpmap:0 PCMU/8000", "PCMU"),
+        ("8 96 0\r\na=rtpmap:96 opus/48000/2", "PCMU"),
+        ("96\r\na=rtpmap:96 opus/48000/2", "opus"),
+        ("100 8\r\na=rtpmap:100 OPUS/48000/2", "opus"),
+        ("8\r\na=rtpmap:8 PCMA/8000", "PCMU"),
+    ],
+)
+def test_opus_is_spoken_where_it_is_offered_and_mu_law_is_not(offered: str, codec: str) -> None:
+    assert codec_of(f"{SESSION}m=audio 9 UDP/TLS/RTP/SAVPF {offered}\r\na=mid:0\r\n") == codec
 
 
 def test_each_section_has_an_identification_and_rtp_packets_carry_none() -> None:

@@ -11,10 +11,16 @@ from media_samples import APART, MEDIA, SDP, SOURCES, describe_media, exchange_m
 from testbed.analysis.media_kinds import described_sources, kind_named, media_kinds
 from testbed.analysis.packets import Kind
 from testbed.analysis.run import Run, read_run
+from testbed.plan.model import CallPlan
 
 
 def run_of(wire: Wire, directory: Path) -> Run:
     return read_run(wire.write(directory, make_scenario(calls=[APART])))
+
+
+def calls_of(*kinds: str) -> tuple[CallPlan, ...]:
+    target = "sip:online-conference1@contoso.example"
+    return (CallPlan(party="alice", call="c1", target=target, answerers=(), media=kinds, bundled=True),)
 
 
 def named(run: Run) -> Mapping[int, str | None]:
@@ -61,6 +67,13 @@ def test_pictures_from_the_ports_of_audio_and_without_a_description_have_no_name
     wire = Wire(told_plan())
     exchange_media(wire, "video", port=50003)
     assert named(run_of(wire, tmp_path)) == {SOURCES["video"]: None}
+
+
+@pytest.mark.parametrize(("media", "kind"), [(("audio",), "audio"), (("audio", "video"), None)])
+def test_where_calls_have_audio_alone_all_rtp_is_audio(tmp_path: Path, media: tuple[str, ...], kind: Any) -> None:
+    wire = Wire(told_plan().model_copy(update={"calls": calls_of(*media)}))
+    exchange_media(wire, "video", port=50003)  # a payload type and a port that tell nothing
+    assert named(run_of(wire, tmp_path)) == {SOURCES["video"]: kind}
 
 
 def test_media_of_several_kinds_on_one_transport_stays_apart(tmp_path: Path) -> None:

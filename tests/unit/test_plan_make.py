@@ -142,13 +142,13 @@ def test_routes_to_wait_for_name_the_next_hop_and_prefixes_that_must_not_come() 
 
 
 def test_routes_move_to_the_internet_without_the_circuit() -> None:
-    plan = plan_of("online/p2p-internal", {"links.msee1-er-pe1.up": False, "links.msee2-er-pe2.up": False})
+    plan = plan_of("online/p2p-internal", {"links.er-pe1-msee1.up": False, "links.er-pe2-msee2.up": False})
     assert via(plan, "core", "198.18.64.0/19") == "10.1.0.2"
     assert via(plan, "ms-near", "192.0.2.64/26") is None
 
 
 def test_routes_move_to_the_secondary_connection_without_the_primary() -> None:
-    plan = plan_of("online/p2p-internal", {"links.msee1-er-pe1.up": False})
+    plan = plan_of("online/p2p-internal", {"links.er-pe1-msee1.up": False})
     assert via(plan, "core", "198.18.64.0/19") == "10.1.0.10"
     assert via(plan, "ce-er", "198.18.64.0/19") == "100.64.0.6"
     assert via(plan, "ms-near", "192.0.2.64/26") == "198.18.0.10"

@@ -44,7 +44,7 @@ def test_the_proxy_leaves_by_the_internet_and_media_by_expressroute() -> None:
     plan = plan_of(PROXIED)
     (out,) = plan.predictions("signaling", "proxy", "online-front-end")
     assert "transit1-msborder" in out.forward and out.return_ == out.forward[::-1]
-    assert all("msee1-er-pe1" in path.forward for path in plan.predictions("media", "alice", "online-edge"))
+    assert all("er-pe1-msee1" in path.forward for path in plan.predictions("media", "alice", "online-edge"))
 
 
 @pytest.mark.parametrize(

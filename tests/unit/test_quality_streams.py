@@ -1,14 +1,21 @@
 """Faults of known size, written into captures: they come out as put in, on the right link."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from analysis_samples import EDGE1, MEDIA_ER, Wire, make_scenario
 from capture_bytes import ip_packet
 from quality_samples import MS, SHAPED, media, send, shaped_plan
 
+from testbed import catalogue
 from testbed.analysis import read_run
+from testbed.analysis.network import Direction, Network
 from testbed.analysis.quality import measure
+from testbed.analysis.quality.streams import Way, smallest_stretches
+from testbed.plan import make_plan
+from testbed.spec.reader import read_spec
 
 
 def flat(link: str, number: int) -> int:
@@ -174,3 +181,27 @@ def test_a_run_without_media_has_no_streams(tmp_path: Path) -> None:
     document = measured(Wire(shaped_plan()), tmp_path)
     assert document["streams"] == []
     assert document["links"] == {}
+
+
+def predicted_way(network: Network, links: tuple[str, ...]) -> Way:
+    """Return the way along *links*, from the end of the first that the second does not have."""
+    ends = [{network.links[name].a.node, network.links[name].b.node} for name in links]
+    meeting = [one & other for one, other in pairwise(ends)]
+    hops: list[Direction] = []
+    for name, left in zip(links, [ends[0] - meeting[0], *meeting], strict=True):
+        hops += [hop for hop in network.directions if hop.link == name and {hop.source} == left]
+    numbers = tuple(network.link_index[hop.link] * 2 + hop.forward for hop in hops)
+    return Way(numbers, tuple(hops), tuple(network.links[name].is_shaped for name in links), 1)
+
+
+@pytest.mark.parametrize("slug", ["online/p2p-external", "online/p2p-federated", "asymmetric/two-circuits"])
+def test_each_link_between_a_customer_and_microsoft_is_measured_alone(slug: str) -> None:
+    spec = read_spec(catalogue.find_scenario(slug))
+    plan = make_plan(spec, duration_ns=5_000_000_000, seed=1)
+    network, measured = Network(plan), set()
+    for path in plan.predicted:
+        for links in (path.forward, path.return_):
+            if len(links) > 1:
+                measured |= {part.links for part in smallest_stretches(predicted_way(network, links))}
+    assert any("er-pe" in name and "msee" in name for links in measured for name in links)
+    assert [links for links in measured if len(links) > 1] == []

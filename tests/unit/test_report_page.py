@@ -306,7 +306,7 @@ def test_every_cell_of_the_principles_leads_to_its_evidence(tmp_path: Path) -> N
     assert [cell["href"] for cell in cells] == [f"#online-p2p-external-{name}" for name in ("p3", "p4", "er-not-used")]
     ids = {attributes.get("id") for _, attributes in Page(text).elements}
     assert all((cell["href"] or "")[1:] in ids for cell in cells)
-    assert "frame 17 on msee1-er-pe1" in text
+    assert "frame 17 on er-pe1-msee1" in text
     assert "P1 (no conference)" in text
 
 

@@ -13,8 +13,9 @@ from testbed import cli, run
 from testbed.errors import MissingTool, RigError, UsageError
 from testbed.sweep import cells, cluster, read_sweep
 from testbed.sweep.cell import Job, Played
+from testbed.sweep.identity import code_digest
 from testbed.sweep.local import run_here
-from testbed.sweep.parcel import Parcel, code_digest, play_away, unpack
+from testbed.sweep.parcel import Parcel, play_away, unpack
 
 
 class Deadly:
@@ -25,7 +26,7 @@ class Deadly:
 
 
 def job(tmp_path: Path, item: Any = None) -> Job:
-    return Job(next(cells(read_sweep(sweep_file(tmp_path)))), item)
+    return Job(next(cells(read_sweep(sweep_file(tmp_path)))), item, "0123")
 
 
 def test_a_parcel_is_unpacked_where_it_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

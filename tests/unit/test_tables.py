@@ -13,7 +13,8 @@ from capture_bytes import ip_packet
 
 import testbed
 from testbed.errors import UsageError
-from testbed.sweep.table import _figures
+from testbed.sweep.columns import FIGURES, LABELS
+from testbed.sweep.table import FORMAT as SWEEP_FORMAT
 from testbed.tables import FORMAT, TABLES, RunTables, read_run
 from testbed.tables.export import export
 from testbed.verdict import write_judgement
@@ -134,7 +135,8 @@ def test_an_export_tells_its_version_and_columns(run: RunTables, tmp_path: Path)
 
 def test_a_sweeps_columns_are_documented() -> None:
     text = (ROOT / "results" / "README.md").read_text(encoding="utf-8").split("A row is a cell and media stream")[1]
-    assert all(f"`{column}`" in text for column in _figures({}))
+    assert not [column for column in (*LABELS, *FIGURES) if f"`{column}`" not in text]
+    assert f"(`format` {SWEEP_FORMAT})" in text
 
 
 def test_a_scenarios_directory_is_a_run_of_one(run: RunTables) -> None:

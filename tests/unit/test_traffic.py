@@ -36,7 +36,7 @@ def _inline(table: dict[str, Any]) -> str:
 def test_it_is_planned_from_node_to_node_with_its_way_and_two_programs() -> None:
     plan = planned()
     (traffic,) = plan.traffic
-    assert (traffic.address, traffic.port, traffic.links) == ("100.64.1.2", 5201, ("msee1-er-pe1",))
+    assert (traffic.address, traffic.port, traffic.links) == ("100.64.1.2", 5201, ("er-pe1-msee1",))
     sink, sender = (job for job in plan.jobs if job.name.startswith("traffic-"))
     assert (sink.node, sink.stage, sender.node, sender.stage) == ("msee1", "service", "er-pe1", "traffic")
     assert any("bulk: er-pe1 sends UDP to msee1 (100.64.1.2:5201), at most 6Mbit" in line for line in plan_lines(plan))
@@ -75,9 +75,9 @@ def test_what_cannot_be_is_one_clear_line(changed: dict[str, Any], fault: str) -
 
 
 def test_a_condition_with_traffic_stays_on_its_link() -> None:
-    change = condition_change("conditions/circuit-congested@msee1-er-pe1")
+    change = condition_change("conditions/circuit-congested@er-pe1-msee1")
     assert {"traffic.circuit-udp-up", "traffic.circuit-tcp-down"} <= set(change.set)
-    with pytest.raises(UsageError, match="goes over msee1-er-pe1, so it cannot be put on ce-inet-transit1"):
+    with pytest.raises(UsageError, match="goes over er-pe1-msee1, so it cannot be put on ce-inet-transit1"):
         condition_change("conditions/circuit-congested@ce-inet-transit1")
 
 
