@@ -20,8 +20,9 @@ from testbed.plan.text import plan_lines
 from testbed.progress import Board
 from testbed.report import write_report
 from testbed.report.grids import grid_of, grid_table, ladder_of, ladder_table
-from testbed.report.record import read_record
+from testbed.report.record import read_quality, read_record
 from testbed.report.summary import broken_principles, reason_lines, summary_rows, summary_table
+from testbed.report.targets import missed_lines
 from testbed.spec.endpoints import read_endpoints
 from testbed.spec.reader import Spec, check_controls, read_spec, read_topology
 from testbed.targets import read_targets
@@ -44,6 +45,7 @@ Changes = Annotated[
         "--change", help="A change: TOML file, 'links.x.up=false', '-firewalls.fw-er.rules.turn', or a scenario."
     ),
 ]
+Targets = Annotated[Path | None, typer.Option(help="Judge by the targets of this file too (docs/figures.md).")]
 FailOn = Annotated[list[run.FailOn] | None, typer.Option(help="What else counts as a FAIL (repeatable).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Duration = Annotated[str, typer.Option(help="How long media flows in each call.")]
@@ -165,7 +167,7 @@ def run_command(
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here too.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     backend: Annotated[Literal["auto", "wire", "netem"], typer.Option(help="How links are shaped.")] = "auto",
-    targets: Annotated[Path | None, typer.Option(help="Judge by these targets too (docs/figures.md).")] = None,
+    targets: Targets = None,
     fail_on: FailOn = None,
     as_json: AsJson = False,
 ) -> None:
@@ -225,6 +227,9 @@ def _print_outcome(outcome: run.RunOutcome) -> None:
         _print_sentence(reason)
     if broken := broken_principles(rows):
         _print_sentence(Text(broken))
+    told = [(one.name, one.quality) for one in record.scenarios]
+    for line in missed_lines(told, one_by_one=run.FailOn.TARGETS in outcome.fail_on):
+        _print_sentence(Text(line))
     if (grid := grid_of(record)) is not None:
         out.print(grid_table(grid))
     if ladder := ladder_of(record):
@@ -235,9 +240,12 @@ def _print_outcome(outcome: run.RunOutcome) -> None:
 
 
 @app.command()
-def analyse(directory: Path, fail_on: FailOn = None, as_json: AsJson = False) -> None:
-    """Judge a run again from its files alone: a run's directory, or one scenario's within it."""
-    outcome = run.rejudge(directory, fail_on=fail_on or ())
+def analyse(directory: Path, targets: Targets = None, fail_on: FailOn = None, as_json: AsJson = False) -> None:
+    """Judge a run again from its files alone: a run's directory, or one scenario's within it.
+
+    --targets takes the place of the file that the run was made with.
+    """
+    outcome = run.rejudge(directory, targets=read_targets(targets) if targets else None, fail_on=fail_on or ())
     if as_json:
         _print_json([one.as_json() for one in outcome.scenarios])
     elif (directory / "run.json").exists():
@@ -245,6 +253,13 @@ def analyse(directory: Path, fail_on: FailOn = None, as_json: AsJson = False) ->
     else:
         for one in outcome.scenarios:
             out.print(f"{one.scenario}: {one.verdict}: {one.reason}", markup=False)
+            if one.targets is not None:
+                out.print(
+                    "Targets: " + ", ".join(f"{count} {word}" for word, count in one.targets.items()), markup=False
+                )
+                told = [(one.scenario, read_quality(directory / "quality.json"))]
+                for line in missed_lines(told, one_by_one=True):
+                    out.print(line, markup=False)
     raise typer.Exit(outcome.exit_code)
 
 

@@ -1,33 +1,40 @@
 """A run as JUnit XML, for continuous integration.
 
-FAIL is a failure, ERROR an error, INCONCLUSIVE a failure of type "inconclusive": who cannot tell is not green.
+FAIL is a failure, ERROR an error, INCONCLUSIVE a failure of type "inconclusive": who cannot tell is not green. Where a
+missed target or a broken principle is to fail a run, a PASS that has one is a failure of type "targets", "principles".
 Elements and attributes are those that both common schemas allow (Jenkins' junit-10.xsd and the Apache Ant one).
 """
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
 from testbed.report.record import RunRecord, ScenarioRecord, read_record
+from testbed.report.targets import missed, missed_words
 from testbed.report.words import facts
 
 _NOT_XML: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _FAILURE_TYPES: Final = {"FAIL": "fail", "INCONCLUSIVE": "inconclusive"}
+_WRONG: Final = {"targets": "missed targets", "principles": "broken principles"}
 
 
-def junit_xml(run: RunRecord | Path) -> str:
-    """Return the run as JUnit XML; raise TestbedError if the directory cannot be read."""
+def junit_xml(run: RunRecord | Path, *, fail_on: Collection[str] = ()) -> str:
+    """Return the run as JUnit XML; raise TestbedError if the directory cannot be read.
+
+    *fail_on* says what is a failure besides a verdict: "targets", "principles".
+    """
     record = read_record(run) if isinstance(run, Path) else run
     root = ElementTree.Element("testsuites")
-    root.append(_suite(record))
+    root.append(_suite(record, fail_on))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _suite(record: RunRecord) -> ElementTree.Element:
-    verdicts = [scenario.entry.verdict for scenario in record.scenarios]
+def _suite(record: RunRecord, fail_on: Collection[str]) -> ElementTree.Element:
+    cases = [_case(scenario, fail_on) for scenario in record.scenarios]
     suite = ElementTree.Element(
         "testsuite",
         {
@@ -35,9 +42,9 @@ def _suite(record: RunRecord) -> ElementTree.Element:
             "name": _clean(record.file.run) or "run",
             "package": "testbed",
             "hostname": "localhost",
-            "tests": str(len(verdicts)),
-            "failures": str(sum(verdict in _FAILURE_TYPES for verdict in verdicts)),
-            "errors": str(verdicts.count("ERROR")),
+            "tests": str(len(cases)),
+            "failures": str(sum(case.find("failure") is not None for case in cases)),
+            "errors": str(sum(case.find("error") is not None for case in cases)),
         },
     )
     durations = [scenario.entry.duration_s for scenario in record.scenarios]
@@ -49,25 +56,42 @@ def _suite(record: RunRecord) -> ElementTree.Element:
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in facts(record.file.environment):
         ElementTree.SubElement(properties, "property", {"name": _clean(name), "value": _clean(value)})
-    suite.extend(_case(scenario) for scenario in record.scenarios)
+    suite.extend(cases)
     ElementTree.SubElement(suite, "system-out")
     ElementTree.SubElement(suite, "system-err")
     return suite
 
 
-def _case(record: ScenarioRecord) -> ElementTree.Element:
+def _case(record: ScenarioRecord, fail_on: Collection[str]) -> ElementTree.Element:
     entry = record.entry
     table = record.scenario.table if record.scenario else entry.scenario.partition("/")[0]
     case = ElementTree.Element("testcase", {"classname": f"testbed.{table}", "name": _clean(record.name)})
     if entry.duration_s is not None:
         case.set("time", f"{entry.duration_s:.3f}")
+    tag, kind = "failure", _FAILURE_TYPES.get(entry.verdict)
     if entry.verdict == "PASS":
-        return case
-    tag = "error" if entry.verdict == "ERROR" else "failure"
-    kind = _FAILURE_TYPES.get(entry.verdict, "error")
-    wrong = ElementTree.SubElement(case, tag, {"message": _clean(entry.reason or entry.verdict), "type": kind})
-    wrong.text = _clean("\n".join(_evidence(record)))
+        found = {name: lines for name, lines in _against(record).items() if name in fail_on and lines}
+        if not found:
+            return case
+        kind = next(iter(found))
+        message = f"PASS, but with {' and '.join(f'{_WRONG[name]} ({len(found[name])})' for name in found)}"
+        lines = [message, *(line for name in found for line in found[name])]
+    else:
+        if kind is None:
+            tag = kind = "error"
+        message, lines = entry.reason or entry.verdict, _evidence(record)
+    wrong = ElementTree.SubElement(case, tag, {"message": _clean(message), "type": kind})
+    wrong.text = _clean("\n".join(lines))
     return case
+
+
+def _against(record: ScenarioRecord) -> dict[str, list[str]]:
+    """Return what speaks against a scenario that passed, by what fails on it."""
+    principles = record.verdict.principles if record.verdict else ()
+    return {
+        "targets": [missed_words(row) for row in missed(record.quality["targets"] if record.quality else ())],
+        "principles": [f"{one.principle}: {one.reason}" for one in principles if one.outcome == "broken"],
+    }
 
 
 def _evidence(record: ScenarioRecord) -> list[str]:

@@ -1,6 +1,7 @@
 """Targets: strictly below is met, and what cannot be told is never met."""
 
 import json
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -176,14 +177,23 @@ def test_a_file_of_ones_own_stands_beside(tmp_path: Path) -> None:
     assert row(document, "expressroute", "one_way_delay_ms")["target"] == "mine"
 
 
+def targets_of(limits: Any, path: str = "internet") -> Any:
+    return {"targets": [{"name": "a", "path": path, "limits": limits}]}
+
+
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
-        ({}, "targets: Field required"),
-        ({"targets": []}, "targets: Tuple should have at least 1 item"),
-        ({"targets": [{"name": "a", "path": "moon", "limits": {}}]}, "targets.0.path: Input should be"),
-        ({"targets": [{"name": "a", "path": "internet", "limits": {"delay": 3}}]}, "targets.0.limits.delay: Extra"),
-        ({"targets": [{"name": "a", "path": "internet", "limits": {"round_trip_ms": 0}}]}, "greater than 0"),
+        ({}, "targets: missing"),
+        ({"targets": []}, r"own.toml: has no \[\[targets\]\]"),
+        (targets_of({"loss_15s_percent": 1}, path="moon"), "targets.0.path: must be 'client to Microsoft edge'"),
+        (targets_of({"delay": 3}), "targets.0.limits.delay: unknown key; .*allowed: burst_loss_200ms_percent"),
+        (targets_of({}), "targets.0.limits: must have one figure at least: one_way_delay_ms, round_trip_ms"),
+        (targets_of({"round_trip_ms": 0}), "targets.0.limits.round_trip_ms: .*greater than 0, not 0"),
+        (targets_of({"round_trip_ms": inf}), "targets.0.limits.round_trip_ms: .*finite number, not inf"),
+        (targets_of({"one_way_delay_ms": nan}), "targets.0.limits.one_way_delay_ms: .*, not nan"),
+        (targets_of({"loss_15s_percent": inf}), "targets.0.limits.loss_15s_percent: .*equal to 100, not inf"),
+        (targets_of({"reordered_percent": 101}), "targets.0.limits.reordered_percent: .*equal to 100, not 101"),
     ],
 )
 def test_bad_targets_get_one_line(document: Any, problem: str) -> None:
