@@ -42,6 +42,7 @@ def send(
     lost_on: Callable[[int], str | None] = lambda number: None,
     way: Sequence[str] = BY_ER,
     payload_type: int = 0,
+    ssrc: int = 0xA11CE,
 ) -> None:
     """Send packets of alice's stream, or to alice's side, every 20 ms along *way*; `lost_on(number)` swallows them."""
     inner, outer, relay = (ALICE, 50000), (ER_POOL, 40000), (EDGE1, 3478)
@@ -63,5 +64,5 @@ def send(
             at_ns = passed_ns
     for at_ns, a, b, ends, number in sorted(sightings, key=lambda one: one[0]):
         wire.now_ns = at_ns - 10_000  # the wire adds these for each frame
-        payload = channel_data(media(number, payload_type=payload_type))
+        payload = channel_data(media(number, ssrc=ssrc, payload_type=payload_type))
         wire.frame(a, b, ip_packet(*ends, payload))
