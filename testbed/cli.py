@@ -22,8 +22,9 @@ from testbed.progress import Board
 from testbed.report import write_report
 from testbed.report.controls import control_lines, control_table
 from testbed.report.grids import grid_of, grid_table, ladder_of, ladder_table
-from testbed.report.record import read_record
+from testbed.report.record import read_quality, read_record
 from testbed.report.summary import broken_principles, reason_lines, summary_rows, summary_table
+from testbed.report.targets import missed_lines
 from testbed.spec.endpoints import read_endpoints
 from testbed.spec.reader import Spec, read_controls, read_spec, read_topology
 from testbed.targets import read_targets
@@ -46,6 +47,7 @@ Changes = Annotated[
         "--change", help="A change: TOML file, 'links.x.up=false', '-firewalls.fw-er.rules.turn', or a scenario."
     ),
 ]
+Targets = Annotated[Path | None, typer.Option(help="Judge by the targets of this file too (docs/figures.md).")]
 FailOnOption = Annotated[list[FailOn] | None, typer.Option(help="What else counts as a FAIL (repeatable).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Duration = Annotated[str, typer.Option(help="How long media flows in each call.")]
@@ -168,7 +170,7 @@ def run_command(
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here too.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     backend: Annotated[Literal["auto", "wire", "netem"], typer.Option(help="How links are shaped.")] = "auto",
-    targets: Annotated[Path | None, typer.Option(help="Judge by these targets too (docs/figures.md).")] = None,
+    targets: Targets = None,
     fail_on: FailOnOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -241,6 +243,9 @@ def _print_outcome(outcome: RunOutcome) -> None:
         _print_sentence(line)
     if broken := broken_principles(rows):
         _print_sentence(Text(broken))
+    told = [(one.name, one.quality) for one in record.scenarios if one.control is None]
+    for missed in missed_lines(told, one_by_one=FailOn.TARGETS in outcome.fail_on):
+        _print_sentence(Text(missed))
     if (grid := grid_of(record)) is not None:
         out.print(grid_table(grid))
     if ladder := ladder_of(record):
@@ -251,9 +256,12 @@ def _print_outcome(outcome: RunOutcome) -> None:
 
 
 @app.command()
-def analyse(directory: Path, fail_on: FailOnOption = None, as_json: AsJson = False) -> None:
-    """Judge a run again from its files alone: a run's directory, or one scenario's within it."""
-    outcome = run.rejudge(directory, fail_on=fail_on or ())
+def analyse(directory: Path, targets: Targets = None, fail_on: FailOnOption = None, as_json: AsJson = False) -> None:
+    """Judge a run again from its files alone: a run's directory, or one scenario's within it.
+
+    --targets takes the place of the file that the run was made with.
+    """
+    outcome = run.rejudge(directory, targets=read_targets(targets) if targets else None, fail_on=fail_on or ())
     if as_json:
         _print_json([one.as_json() for one in outcome.scenarios])
     elif (directory / "run.json").exists():
@@ -261,6 +269,13 @@ def analyse(directory: Path, fail_on: FailOnOption = None, as_json: AsJson = Fal
     else:
         for one in outcome.scenarios:
             out.print(f"{one.scenario}: {one.verdict}: {one.reason}", markup=False)
+            if one.targets is not None:
+                out.print(
+                    "Targets: " + ", ".join(f"{count} {word}" for word, count in one.targets.items()), markup=False
+                )
+                told = [(one.scenario, read_quality(directory / "quality.json"))]
+                for line in missed_lines(told, one_by_one=True):
+                    out.print(line, markup=False)
     raise typer.Exit(outcome.exit_code)
 
 

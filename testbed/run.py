@@ -266,7 +266,7 @@ def _write_run(outcome: RunOutcome, options: Options, started: datetime) -> None
         "scenarios": [one.as_json() for one in outcome.scenarios],
     }
     files.write_json(outcome.directory / "run.json", run)
-    junit = junit_xml(outcome.directory)
+    junit = junit_xml(outcome.directory, fail_on=options.fail_on)
     for path in (outcome.directory / "junit.xml", *([options.junit] if options.junit else [])):
         files.write_text(path, junit)
     write_report(outcome.directory)
@@ -292,10 +292,13 @@ def _point_latest_at(directory: Path) -> None:
     fresh.replace(latest)
 
 
-def rejudge(directory: Path, *, fail_on: Iterable[FailOn] = ()) -> RunOutcome:
-    """Judge a run, or one scenario's directory, again from its files alone, and write its report anew."""
+def rejudge(directory: Path, *, targets: Sequence[Target] | None = None, fail_on: Iterable[FailOn] = ()) -> RunOutcome:
+    """Judge a run, or one scenario's directory, again from its files alone, and write its report anew.
+
+    *targets* take the place of those that the run was made with; Microsoft's count in any case.
+    """
     if (directory / "manifest.json").exists():
-        verdict = write_judgement(directory)
+        verdict = write_judgement(directory, targets)
         return RunOutcome(directory, fail_on=frozenset(fail_on), scenarios=[_outcome_again(directory, verdict, {})])
     run_file = directory / "run.json"
     try:
@@ -305,9 +308,9 @@ def rejudge(directory: Path, *, fail_on: Iterable[FailOn] = ()) -> RunOutcome:
     outcome = RunOutcome(directory, interrupted=run["interrupted"], fail_on=frozenset(fail_on))
     for entry in run["scenarios"]:
         place = directory / entry["directory"]
-        outcome.scenarios.append(_outcome_again(place, write_judgement(place), entry))
+        outcome.scenarios.append(_outcome_again(place, write_judgement(place, targets), entry))
     files.write_json(run_file, {**run, "scenarios": [one.as_json() for one in outcome.scenarios]})
-    files.write_text(directory / "junit.xml", junit_xml(directory))
+    files.write_text(directory / "junit.xml", junit_xml(directory, fail_on=outcome.fail_on))
     write_report(directory)
     return outcome
 

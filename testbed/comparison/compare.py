@@ -174,7 +174,15 @@ def _loss_figures(key: tuple[str, str, str, str], before: list[Document], after:
     if all(packets):
         chance = chance_of_runs(lost, packets, _lost_together([*before, *after]))
         shares = [100 * some / of for some, of in zip(lost, packets, strict=True)]
-        yield Figure(*key, "lost", "%", shares[0], shares[1], None, chance, chance < CHANCE_LIMIT)
+        died = _is_dead(lost, packets)
+        yield Figure(
+            *key, "lost", "%", shares[0], shares[1], None, 0.0 if died else chance, died or chance < CHANCE_LIMIT
+        )
+
+
+def _is_dead(lost: tuple[int, int], packets: tuple[int, int]) -> bool:
+    """Whether nothing arrived in one of both runs: a stream that is dead from its first packet on is no outage."""
+    return (lost[0] == packets[0]) != (lost[1] == packets[1]) and min(packets) >= _LEAST_PACKETS
 
 
 def _counts(before: list[Document], after: list[Document]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -189,7 +197,7 @@ def _counts(before: list[Document], after: list[Document]) -> tuple[tuple[int, i
 def _outages(key: tuple[str, str, str, str], before: list[Document], after: list[Document]) -> Iterator[str]:
     """Yield a note where losses differ much, but only as one outage or a few may."""
     (lost, packets), together = _counts(before, after), _lost_together([*before, *after])
-    if not all(packets) or chance_of_losses(lost, packets) >= CHANCE_LIMIT:
+    if not all(packets) or _is_dead(lost, packets) or chance_of_losses(lost, packets) >= CHANCE_LIMIT:
         return
     if chance_of_runs(lost, packets, together) >= CHANCE_LIMIT:
         what, name, sender, receiver = key

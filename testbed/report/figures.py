@@ -24,6 +24,9 @@ TIMINGS: Final = {
     "ice_selected_pair_ms": "ICE, selected pair",
 }
 
+_ASSESSED: Final = ("From", "To", "Media")
+"Columns of the assessment that come first: which stream it is."
+
 
 @dataclass(frozen=True, slots=True)
 class TargetCell:
@@ -83,6 +86,10 @@ class QualityView:
     streams: tuple[StreamView, ...]
     timing_names: tuple[str, ...]
     timings: tuple[tuple[str, tuple[str, ...]], ...]
+    round_trips: tuple[tuple[str, str, str], ...]
+    "Agent, its peer, and the round trip that it says, in ms."
+    assessment: tuple[dict[str, str], ...]
+    "Each stream in the columns of Microsoft's Network Assessment Tool."
 
 
 STRETCH_COLUMNS: Final = (
@@ -110,7 +117,19 @@ def quality_view(quality: Document | None) -> QualityView | None:
         streams=tuple(_stream(stream) for stream in quality["streams"]),
         timing_names=tuple(TIMINGS.values()),
         timings=tuple((told["party"], tuple(_ms(told.get(name)) for name in TIMINGS)) for told in quality["timings"]),
+        round_trips=tuple(
+            (told["agent"] or "not told", told["peer"] or "not told", _ms(told["rtt_ms"]))
+            for told in quality["rtt_told_by_agents"] or ()
+        ),
+        assessment=tuple(
+            {name: _plain(row[name]) for name in (*_ASSESSED, *(name for name in row if name not in _ASSESSED))}
+            for row in quality["assessment"]
+        ),
     )
+
+
+def _plain(value: str | float | None) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "not measured" if value is None else str(value)
 
 
 def _limits(judged: list[Document]) -> tuple[dict[str, Any], ...]:
@@ -122,15 +141,24 @@ def _target_rows(judged: list[Document]) -> tuple[TargetRow, ...]:
     rows: dict[tuple[Any, ...], dict[str, TargetCell]] = {}
     for one in judged:
         key = one["target"], one["from"], one["to"], one["stream"]["from"], one["stream"]["to"], one["stream"]["ssrc"]
-        unit = FIGURES[one["figure"]][1]
-        observed = "not measured" if one["observed"] is None else f"{one['observed']:.3g}\N{NO-BREAK SPACE}{unit}"
-        rows.setdefault(key, {})[one["figure"]] = TargetCell(
-            observed, f"{one['limit']:g}\N{NO-BREAK SPACE}{unit}", one["outcome"], MARKS[one["outcome"]], one["reason"]
-        )
+        rows.setdefault(key, {})[one["figure"]] = target_cell(one)
     return tuple(
-        TargetRow(key[0], f"{key[1]} → {key[2]}", f"{key[3]} → {key[4]}", tuple(cells.get(name) for name in FIGURES))
+        TargetRow(
+            key[0],
+            f"{key[1]} → {key[2]}",
+            f"{key[3]} → {key[4] or 'nowhere'}",
+            tuple(cells.get(name) for name in FIGURES),
+        )
         for key, cells in rows.items()
     )
+
+
+def target_cell(judged: Document) -> TargetCell:
+    """Arrange one of quality.json's `targets`."""
+    unit, outcome = FIGURES[judged["figure"]][1], judged["outcome"]
+    observed = "not measured" if judged["observed"] is None else f"{judged['observed']:.3g}\N{NO-BREAK SPACE}{unit}"
+    limit = f"{judged['limit']:g}\N{NO-BREAK SPACE}{unit}"
+    return TargetCell(observed, limit, outcome, MARKS[outcome], judged["reason"])
 
 
 def _stream(stream: Document) -> StreamView:
@@ -140,8 +168,9 @@ def _stream(stream: Document) -> StreamView:
     shown = [part for part in parts if not (part["what"] == "link" and (part["problem"] or "").startswith(nothing))]
     end_to_end = stream["end_to_end"] or {}
     lost = sum(place["packets"] for place in stream["lost_where"])
+    dead = ": nothing arrived" if stream["end_to_end"] and not stream["ways"] else ""
     return StreamView(
-        title=f"{stream['from']} → {stream['to'] or 'nowhere'}, SSRC {stream['ssrc']:#010x}",
+        title=f"{stream['from']} → {stream['to'] or 'nowhere'}, SSRC {stream['ssrc']:#010x}{dead}",
         note=stream.get("note"),
         losses=tuple(
             f"{place['packets']} of {lost} lost packets died {_place(place)}" for place in stream["lost_where"]

@@ -14,6 +14,7 @@ from testbed.report.principles import principle_rules
 from testbed.report.record import RunRecord, read_record
 from testbed.report.spread import spreads
 from testbed.report.summary import FLOWS, summary_rows
+from testbed.report.targets import targets_view
 from testbed.report.view import scenario_view
 from testbed.report.words import facts, measured, moment, plain
 
@@ -67,6 +68,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "marks": MARKS,
         **_charts(record),
         "principle_rules": principle_rules(record),
+        "targets": targets_view(record),
         "grid": grid_of(record),
         "ladder": ladder_of(record),
         "identities": {view.record.name: view.identity for view in views},

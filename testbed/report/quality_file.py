@@ -46,7 +46,7 @@ class LossRuns(FilePart):
 
 
 class Window(FilePart):
-    """The worst of all windows of one length, which slide packet by packet."""
+    """The worst of all windows of one length that lie within the media; one may begin at any moment."""
 
     ratio: float
     lost: int
@@ -54,7 +54,7 @@ class Window(FilePart):
     "That entered in it."
     from_ns: int
     windows: int
-    "How many there were."
+    "How many of them begin at a packet."
 
 
 class Jitter(FilePart):
@@ -105,7 +105,10 @@ class Stretch(Figures):
 
 
 class EndToEnd(Figures):
-    """From the sender's own link to the receiver's, with the E-model's rating (ITU-T G.107) of G.711."""
+    """From the sender's own link to the receiver's, with the E-model's rating (ITU-T G.107) of G.711.
+
+    Of a stream of which nothing arrived: to where its packets died.
+    """
 
     r: float | None
     mos: float | None
@@ -135,6 +138,7 @@ class MediaStream(FilePart):
     ssrc: int
     from_: str = Field(alias="from")
     to: str | None
+    "Where nothing arrived: the host that it was addressed to when last seen, null where that was no host's address."
     payload_type: int
     media: str | None
     clock_rate_hz: int | None
@@ -144,6 +148,7 @@ class MediaStream(FilePart):
     sequence_gaps: int
     duplicates: int
     ways: tuple[Way, ...]
+    "To the receiver; none where nothing arrived."
     lost_where: tuple[LossPlace, ...]
     end_to_end: EndToEnd | None
     stretches: tuple[Stretch, ...]

@@ -286,7 +286,7 @@ def _read_scenario(run_directory: Path, entry: ScenarioEntry) -> ScenarioRecord:
         },
         changes=tuple(_as_change(change) for change in manifest.get("changes") or ()),
         emulation=manifest.get("emulation"),
-        quality=_read_quality(directory / "quality.json") if "quality.json" in files else None,
+        quality=read_quality(directory / "quality.json") if "quality.json" in files else None,
         timeline=_read_json(directory / "timeline.json") if "timeline.json" in files else None,
         files=files,
     )
@@ -319,7 +319,7 @@ def _read_model(path: Path, model: type[Model]) -> Model:
     return _validated(path, "", _read_json(path), model)
 
 
-def _read_quality(path: Path) -> Document:
+def read_quality(path: Path) -> Document:
     """Return the figures as the document that tables and charts are made of, once it is known to be sound."""
     document = _read_json(path)
     _validated(path, "", document, QualityFile)

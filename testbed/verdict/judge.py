@@ -9,6 +9,7 @@ from testbed.analysis.run import Run, read_run
 from testbed.errors import TestbedError
 from testbed.files import write_json
 from testbed.scenario import Leg, Verdict
+from testbed.targets import Target
 from testbed.verdict.accounting import judge_accounting
 from testbed.verdict.checks import SIGNED_IN, Check, judge_audio, judge_heard, judge_signed_in
 from testbed.verdict.conversations import conversations
@@ -42,10 +43,11 @@ def judge(directory: Path) -> dict[str, Any]:
     return _judge(directory)[0]
 
 
-def write_judgement(directory: Path) -> dict[str, Any]:
+def write_judgement(directory: Path, targets: Sequence[Target] | None = None) -> dict[str, Any]:
     """Judge *directory*, write what follows from that, each file in one step, and return the verdict.
 
-    Besides verdict.json these are quality.json, its tables, and timeline.json.
+    Besides verdict.json these are quality.json, its tables, and timeline.json. Figures are judged by Microsoft's
+    targets and by *targets*; where None, by those of the manifest.
 
     Its `targets` counts the targets met, missed and unknown; None where nothing could be measured or the rig broke.
     """
@@ -55,7 +57,7 @@ def write_judgement(directory: Path) -> dict[str, Any]:
     remove_timeline(directory)
     if run is not None:
         try:
-            verdict["targets"] = write_quality(run)["outcomes"]
+            verdict["targets"] = write_quality(run, targets)["outcomes"]
             write_timeline(run)
         except OSError:
             raise

@@ -1,5 +1,6 @@
 """quality.json and its tables: the figures of a run, whether they may be trusted, and the targets' table."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -7,7 +8,7 @@ from typing import Any, Final
 from testbed import files
 from testbed.analysis.quality import measure
 from testbed.analysis.run import Run
-from testbed.targets import parse_targets, read_targets
+from testbed.targets import Target, parse_targets, read_targets
 from testbed.verdict.health import judge_health, late_reasons
 from testbed.verdict.tables import write_tables
 from testbed.verdict.targets import Trust, count_outcomes, judge_targets
@@ -17,22 +18,23 @@ QUALITY_FILES: Final = ("quality.json", "media_streams.parquet", "links.parquet"
 Document = dict[str, Any]
 
 
-def write_quality(run: Run) -> Document:
+def write_quality(run: Run, own: Sequence[Target] | None = None) -> Document:
     """Measure *run*, write quality.json and the tables into its directory, and return the document."""
-    document = quality(run)
+    document = quality(run, own)
     write_tables(run.directory, document)
     files.write_json(run.directory / "quality.json", document)
     return document
 
 
-def quality(run: Run) -> Document:
-    """Return the content of quality.json."""
+def quality(run: Run, own: Sequence[Target] | None = None) -> Document:
+    """Return the content of quality.json, judged by Microsoft's targets and *own*; where None, the manifest's own."""
     health, late = judge_health(run), late_reasons(run)
     figures = measure(run)
-    targets = list(read_targets())
-    if own := run.manifest.get("targets"):
-        targets += parse_targets(own, run.directory / "manifest.json")
-    judged = judge_targets(targets, figures["streams"], Trust(late=late, incomplete=run.incomplete))
+    if own is None and (given := run.manifest.get("targets")):
+        own = parse_targets(given, run.directory / "manifest.json")
+    judged = judge_targets(
+        (*read_targets(), *(own or ())), figures["streams"], Trust(late=late, incomplete=run.incomplete)
+    )
     return {
         "format": FORMAT,
         "scenario": run.scenario.id,

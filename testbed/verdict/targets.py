@@ -34,7 +34,7 @@ def judge_targets(targets: Sequence[Target], streams: Sequence[Document], trust:
     for target in targets:
         for stream in streams:
             for part in _parts(stream, target.path):
-                returning = _returning(part, target.path, streams)
+                returning = _returning(stream, part, target.path, streams)
                 rows += [
                     _judge(target, stream, part, figure, limit, FIGURES[figure](part, returning), trust)
                     for figure, limit in target.limits.model_dump(exclude_none=True).items()
@@ -56,10 +56,22 @@ def _parts(stream: Document, path: str) -> Iterator[Document]:
     yield from (part for part in stream["stretches"] if part["what"] in ("path", "segment") and part["name"] == path)
 
 
-def _returning(part: Document, path: str, streams: Sequence[Document]) -> Document | None:
-    """Return the same links' figures in the other direction."""
-    back = part["links"][::-1]
-    return next((other for stream in streams for other in _parts(stream, path) if other["links"] == back), None)
+def _returning(stream: Document, part: Document, path: str, streams: Sequence[Document]) -> Document | None:
+    """Return the way back: that of the same media between the same ends, by the same links where there is one.
+
+    Where routes are asymmetric that is the part which ends where *part* begins, or begins where it ends. Other media by
+    the same links are taken where none of the same came back.
+    """
+
+    def fitness(other: Document, back: Document) -> tuple[bool, ...]:
+        is_media, is_back = other["media"] == stream["media"], back["links"] == part["links"][::-1]
+        is_answer = is_media and (other["from"], other["to"]) == (stream["to"], stream["from"])
+        meets = back["to"] == part["from"] or back["from"] == part["to"]
+        return is_answer and is_back, is_answer and meets, is_media and is_back, is_back
+
+    found = [(fitness(other, back), back) for other in streams if other is not stream for back in _parts(other, path)]
+    best, back = max(found, key=lambda each: each[0], default=((False,), None))
+    return back if any(best) else None
 
 
 def _judge(
@@ -112,19 +124,22 @@ def _one_way(part: Document, returning: Document | None) -> _Observed:
 
 def _round_trip(part: Document, returning: Document | None) -> _Observed:
     if returning is None:
-        return _Observed(None, None, "no stream came back by the same links")
+        return _Observed(None, None, "no stream came back by the same links or to the same end")
     there, back = _one_way(part, None), _one_way(returning, None)
     packets = min(there.packets or 0, back.packets or 0)
     if there.value is None or back.value is None:
         return _Observed(None, packets, there.note if there.value is None else back.note)
-    return _Observed(there.value + back.value, packets, "p90 there and p90 back, added")
+    by = "" if returning["links"] == part["links"][::-1] else " by other links"
+    return _Observed(there.value + back.value, packets, f"p90 there and p90 back{by}, added")
 
 
 def _window(name: str) -> Callable[[Document, Document | None], _Observed]:
     def observe(part: Document, returning: Document | None) -> _Observed:
-        worst = part.get(name)
+        worst, packets = part.get(name), part.get("packets_entered")
+        if worst is None and packets and part["lost"] == packets:  # so it is in a window of whatever length
+            return _Observed(100.0, packets, f"all {packets} packets were lost")
         if worst is None:
-            return _Observed(None, part.get("packets_entered"), _missing(part, name))
+            return _Observed(None, packets, _missing(part, name))
         note = f"{worst['lost']} of {worst['packets']} packets, the worst of {worst['windows']} windows"
         return _Observed(100 * worst["ratio"], worst["packets"], note)
 

@@ -42,25 +42,27 @@ def send(
     lost_on: Callable[[int], str | None] = lambda number: None,
     way: Sequence[str] = BY_ER,
     payload_type: int = 0,
+    ssrc: int = 0xA11CE,
 ) -> None:
-    """Send packets of alice's stream every 20 ms along *way*; links of `lost_on(number)` swallow them."""
+    """Send packets of alice's stream, or to alice's side, every 20 ms along *way*; `lost_on(number)` swallows them."""
     inner, outer, relay = (ALICE, 50000), (ER_POOL, 40000), (EDGE1, 3478)
     sightings = []
     for number in numbers:
         at_ns = START_NS + number * SPACING_NS
         for a, b in pairwise(way):
             link = next(link for link in wire.plan.links if {link.a.node, link.b.node} == {a, b})
-            source = inner if a in ("alice", "core") else outer
+            mine = inner if {"alice", "core"} & {a, *({b} if way[0] != "alice" else ())} else outer
+            ends = (mine, relay) if way[0] == "alice" else (relay, mine)
             passed_ns = at_ns + delay_ns(link.name, number)
             dead = lost_on(number) == link.name
             if link.a.node == a:
-                sightings.append((at_ns, a, b, source, number))
+                sightings.append((at_ns, a, b, ends, number))
             elif not dead:
-                sightings.append((passed_ns, a, b, source, number))
+                sightings.append((passed_ns, a, b, ends, number))
             if dead:
                 break
             at_ns = passed_ns
-    for at_ns, a, b, source, number in sorted(sightings, key=lambda one: one[0]):
+    for at_ns, a, b, ends, number in sorted(sightings, key=lambda one: one[0]):
         wire.now_ns = at_ns - 10_000  # the wire adds these for each frame
-        payload = channel_data(media(number, payload_type=payload_type))
-        wire.frame(a, b, ip_packet(source, relay, payload))
+        payload = channel_data(media(number, ssrc=ssrc, payload_type=payload_type))
+        wire.frame(a, b, ip_packet(*ends, payload))

@@ -13,7 +13,7 @@ from testbed.analysis.demux import Reader, Sources
 from testbed.analysis.grouping import order_of
 from testbed.analysis.identity import mix
 from testbed.analysis.packets import decode
-from testbed.analysis.quality.figures import Passage, full_windows, neighbours, passage_figures, percentiles
+from testbed.analysis.quality.figures import Passage, neighbours, passage_figures, percentiles, worst_window
 from testbed.analysis.sightings import Register
 
 OUT = b"\x02\x00\x04\x00\x02\x00\x00\x00"
@@ -83,11 +83,24 @@ def test_flows_are_numbered_in_order_of_their_hashes_and_known_by_their_first_ro
     assert register.first_rows() == [values.index(value) for value in known]
 
 
-@given(st.lists(st.integers(0, 60), min_size=2, max_size=60), st.integers(1, 100))
-def test_windows_end_where_a_search_for_each_would_end_them(gaps: list[int], width_ns: int) -> None:
-    entered_ns = np.cumsum(np.array(gaps, np.int64))
-    first, behind = full_windows(entered_ns, width_ns)
-    assert behind.tolist() == np.searchsorted(entered_ns, entered_ns[first] + width_ns, "left").tolist()
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3)), min_size=2, max_size=40), st.integers(1, 100))
+def test_no_window_that_begins_at_any_moment_is_worse_than_the_worst(
+    packets: list[tuple[int, int]], width_ns: int
+) -> None:
+    at_ns = np.cumsum(np.array([gap for gap, _ in packets], np.int64))
+    values = np.array([value for _, value in packets])
+    begin_ns, end_ns = int(at_ns[0]), int(at_ns[-1]) + 7
+    means = []
+    for start_ns in range(begin_ns, end_ns - width_ns + 1):
+        held = values[(at_ns >= start_ns) & (at_ns < start_ns + width_ns)]
+        means += [held.mean()] if len(held) else []
+    worst = worst_window(at_ns, values, width_ns, (begin_ns, end_ns))
+    assert (worst is None) == (not means)
+    if worst is not None:
+        assert worst.mean == max(means)
+        inside = (at_ns >= worst.begin_ns) & (at_ns < worst.begin_ns + width_ns)
+        assert np.flatnonzero(inside).tolist() == list(range(worst.first, worst.behind))
+        assert begin_ns <= worst.begin_ns <= end_ns - width_ns
 
 
 @pytest.mark.parametrize("lots", [1, 2, 6])

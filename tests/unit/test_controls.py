@@ -145,7 +145,7 @@ def test_a_run_that_is_judged_again_keeps_its_controls(tmp_path: Path, monkeypat
         verdict = json.loads((directory / sample.directory / "verdict.json").read_text())
         told = {**verdict, "targets": None}
         (directory / sample.directory / "verdict.json").write_text(json.dumps(told))
-    monkeypatch.setattr(run, "write_judgement", lambda place: json.loads((place / "verdict.json").read_text()))
+    monkeypatch.setattr(run, "write_judgement", lambda place, targets: json.loads((place / "verdict.json").read_text()))
     again = run.rejudge(directory)
     assert [one.control is not None for one in again.scenarios] == [True, False]
     assert again.exit_code == 0

@@ -16,7 +16,6 @@ from testbed.analysis.quality.emodel import (
 )
 from testbed.analysis.quality.figures import (
     Passage,
-    full_windows,
     interarrival_jitter_ms,
     passage_figures,
     unwrap,
@@ -25,9 +24,9 @@ from testbed.analysis.quality.figures import (
 MS = 1_000_000
 
 
-def passage(delays_ms: Sequence[float | None], *, spacing_ms: int = 20) -> Passage:
+def passage(delays_ms: Sequence[float | None], *, spacing_ms: float = 20) -> Passage:
     """Return packets sent every *spacing_ms*, each with its delay; None is lost."""
-    entered = np.arange(len(delays_ms), dtype=np.int64) * spacing_ms * MS + 10**18
+    entered = np.arange(len(delays_ms), dtype=np.int64) * round(spacing_ms * MS) + 10**18
     late = np.array([0 if d is None else round(d * MS) for d in delays_ms], np.int64)
     lost = np.array([d is None for d in delays_ms], np.bool_)
     return Passage(entered, np.where(lost, -1, entered + late), lost, np.arange(len(delays_ms), dtype=np.int64))
@@ -112,10 +111,29 @@ def test_one_lost_packet_in_a_window_of_ten_is_ten_percent() -> None:
 
 
 def test_exactly_ten_packets_are_one_window_and_nine_are_none() -> None:
-    assert len(full_windows(passage([1.0] * 10).entered_ns, 200 * MS)[0]) == 1
+    worst = passage_figures(passage([1.0] * 10))["burst_loss_200ms"]
+    assert (worst["windows"], worst["packets"]) == (1, 10)
     figures = passage_figures(passage([1.0] * 9))
     assert figures["burst_loss_200ms"] is None
-    assert figures["missing"]["burst_loss_200ms"] == "media lasted 0.2 s, a window is 0.2 s"
+    assert figures["missing"]["burst_loss_200ms"] == "media lasted 0.18 s, a window is 0.2 s"
+
+
+@pytest.mark.parametrize(
+    ("spacing_us", "packets"),
+    [(20_000, 10), (19_999, 10), (19_900, 10), (20_010, 9)],  # one that begins just behind a packet holds fewest
+)
+def test_one_lost_packet_counts_among_the_fewest_that_any_200_ms_hold(spacing_us: int, packets: int) -> None:
+    worst = passage_figures(passage([5.0] * 100 + [None] + [5.0] * 100, spacing_ms=spacing_us / 1000))
+    assert worst["burst_loss_200ms"]["packets"] == packets
+    assert worst["burst_loss_200ms"]["ratio"] == 1 / packets
+
+
+def test_exactly_fifteen_seconds_have_a_loss_and_a_delay_change() -> None:
+    figures = passage_figures(passage([5.0, 6.0] * 375))
+    assert (figures["loss_15s"]["packets"], figures["mean_delay_change_15s_ms"]) == (750, 1.0)
+    shorter = passage_figures(passage([5.0] * 749))
+    assert shorter["loss_15s"] is shorter["mean_delay_change_15s_ms"] is None
+    assert shorter["missing"]["mean_delay_change_15s_ms"] == "media lasted 14.98 s, a window is 15 s"
 
 
 def test_a_burst_is_found_wherever_it_falls() -> None:
@@ -158,7 +176,7 @@ def test_too_few_packets_say_so() -> None:
     assert figures["one_way_delay_ms"]["p95"] is None
     assert figures["missing"]["one_way_delay_ms.p95"] == "12 packets, 20 needed"
     assert figures["loss_15s"] is None
-    assert figures["missing"]["loss_15s"] == "media lasted 0.2 s, a window is 15 s"
+    assert figures["missing"]["loss_15s"] == "media lasted 0.24 s, a window is 15 s"
 
 
 def test_nothing_received_is_not_a_delay_of_nothing() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis_samples import EDGE1, MEDIA_ER, Wire, make_scenario
+from analysis_samples import BY_INTERNET, EDGE1, MEDIA_ER, Wire, make_scenario
 from capture_bytes import ip_packet
 from quality_samples import MS, SHAPED, media, send, shaped_plan
 
@@ -168,13 +168,40 @@ def test_no_mos_without_agreed_constants(tmp_path: Path) -> None:
     assert "clock rate of payload type 96" in end_to_end["missing"]["interarrival_jitter_ms"]
 
 
-def test_a_stream_that_never_arrives_has_no_figures(tmp_path: Path) -> None:
+def test_a_stream_that_never_arrives_is_lost_whole_on_the_link_behind_its_last_sighting(tmp_path: Path) -> None:
     wire = Wire(shaped_plan(*SHAPED))
-    send(wire, range(60), flat, lost_on=lambda n: "alice-core")
-    stream = measured(wire, tmp_path)["streams"][0]
-    assert stream["end_to_end"] is None
-    assert stream["to"] is None
-    assert "no packet of it was seen arriving" in stream["note"]
+    send(wire, range(60), flat, lost_on=lambda n: "er")
+    document = measured(wire, tmp_path)
+    stream = document["streams"][0]
+    whole = stream["end_to_end"]
+    assert (whole["packets_entered"], whole["packets_left"], whole["lost"], whole["loss_ratio"]) == (60, 0, 60, 1)
+    assert (whole["from"], whole["to"], whole["links"]) == ("alice", "ms", ["alice-core", "core-fw-er", "er"])
+    assert whole["burst_loss_200ms"]["ratio"] == 1
+    assert (whole["one_way_delay_ms"], whole["mos"], whole["missing"]["r"]) == (None, None, "no packet arrived")
+    assert (stream["to"], stream["ways"], stream["note"]) == ("edge1", [], "no packet of it arrived")
+    assert [(p["where"], p["links"], p["packets"]) for p in stream["lost_where"]] == [("er", ["er"], 60)]
+    assert part(document, "link", "alice-core")["one_way_delay_ms"]["median"] == 2
+    assert part(document, "segment", "customer")["lost"] == 0
+    assert part(document, "segment", "expressroute")["lost"] == 60
+    for path in ("client to Microsoft edge", "customer edge to Microsoft edge"):
+        assert part(document, "path", path)["loss_ratio"] == 1
+
+
+def test_a_stream_that_dies_at_a_node_is_lost_there_and_on_no_link(tmp_path: Path) -> None:
+    wire = Wire(shaped_plan(*SHAPED))
+    send(wire, range(60), flat, lost_on=lambda n: "core-fw-er")  # a plain veth, so it was the firewall
+    places = measured(wire, tmp_path)["streams"][0]["lost_where"]
+    assert [(p["where"], p["links"], p["packets"]) for p in places] == [("at fw-er", [], 60)]
+
+
+def test_a_stream_that_dies_on_its_way_back_got_through_what_is_before(tmp_path: Path) -> None:
+    wire = Wire(shaped_plan("inet", "border"))
+    send(wire, range(60), flat, way=BY_INTERNET[::-1], lost_on=lambda n: "core-fw-inet")
+    document = measured(wire, tmp_path)
+    stream = document["streams"][0]
+    assert (stream["to"], stream["lost_where"][0]["where"]) == (None, "at fw-inet")  # a pool's address is no host's
+    assert part(document, "segment", "internet")["lost"] == 0
+    assert part(document, "path", "client to Microsoft edge")["loss_ratio"] == 1
 
 
 def test_a_run_without_media_has_no_streams(tmp_path: Path) -> None:

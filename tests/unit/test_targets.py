@@ -1,6 +1,7 @@
 """Targets: strictly below is met, and what cannot be told is never met."""
 
 import json
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 from analysis_samples import MEDIA_ER, Wire, make_scenario
 from quality_samples import MS, SHAPED, send, shaped_plan
 
+from testbed.comparison import compare_runs
 from testbed.errors import SpecError
 from testbed.outcome import FailOn, RunOutcome, ScenarioOutcome
 from testbed.targets import as_document, parse_targets, read_targets
 from testbed.verdict import write_judgement
+from testbed.verdict.targets import Trust, judge_targets
 
 
 def judged(directory: Path, packets: int = 800, lost: tuple[int, ...] = (), er_ms: int = 10, **more: Any) -> Any:
@@ -54,7 +57,9 @@ def test_a_clean_run_meets_what_it_is_long_enough_to_tell(tmp_path: Path) -> Non
     reordered = row(document, EDGE, "reordered_percent")
     assert reordered["outcome"] == "unknown"
     assert reordered["reason"] == "none of 800 packets; below 0.01 % takes more than 10,000"
-    assert row(document, CLIENT, "round_trip_ms")["reason"] == "no stream came back by the same links"
+    assert (
+        row(document, CLIENT, "round_trip_ms")["reason"] == "no stream came back by the same links or to the same end"
+    )
 
 
 def test_one_lost_packet_misses_both_burst_targets(tmp_path: Path) -> None:
@@ -77,6 +82,74 @@ def test_a_figure_equal_to_its_limit_misses(tmp_path: Path) -> None:
     document = judged(tmp_path, er_ms=30)
     assert row(document, EDGE, "one_way_delay_ms")["observed"] == 30
     assert row(document, EDGE, "one_way_delay_ms")["outcome"] == "missed"
+
+
+def test_a_stream_of_which_nothing_arrives_misses_every_loss_target(tmp_path: Path) -> None:
+    document = judged(tmp_path, packets=100, lost=tuple(range(100)))  # 2 s: no whole window of 15 s
+    for path in (CLIENT, EDGE):
+        assert row(document, path, "burst_loss_200ms_percent")["outcome"] == "missed"
+        long = row(document, path, "loss_15s_percent")
+        assert (long["outcome"], long["observed"], long["reason"]) == ("missed", 100, "all 100 packets were lost")
+        assert row(document, path, "one_way_delay_ms")["reason"] == "no packet passed"
+    assert document["outcomes"] == {"met": 0, "missed": 4, "unknown": 8}
+    assessment = document["assessment"][0]
+    assert (assessment["PacketsSent"], assessment["PacketsReceived"], assessment["PacketLossRate"]) == (100, 0, 1)
+    assert (assessment["From"], assessment["To"], assessment["AverageJitterInMs"]) == ("alice", "edge1", None)
+
+
+def test_a_stream_that_dies_before_microsoft_misses_the_part_it_was_on(tmp_path: Path) -> None:
+    wire = Wire(shaped_plan(*SHAPED))
+    send(wire, range(100), lambda link, n: 0, lost_on=lambda n: "alice-core")
+    wire.write(tmp_path, make_scenario(MEDIA_ER))
+    write_judgement(tmp_path)
+    document = json.loads((tmp_path / "quality.json").read_text())
+    assert row(document, CLIENT, "burst_loss_200ms_percent")["outcome"] == "missed"
+    assert not [one for one in document["targets"] if one["path"] == EDGE]  # none got to the customer's edge
+
+
+def test_a_dead_stream_differs_from_one_that_arrived(tmp_path: Path) -> None:
+    judged(tmp_path / "before", packets=100)
+    judged(tmp_path / "after", packets=100, lost=tuple(range(100)))
+    found = compare_runs(tmp_path / "before", tmp_path / "after")
+    lost = [one for one in found.scenarios[0].figures if (one.what, one.name) == ("end to end", "end to end")]
+    assert [(one.before, one.after, one.is_different) for one in lost if one.figure == "lost"] == [(0, 100, True)]
+
+
+def test_a_gap_in_a_capture_may_hide_that_a_stream_arrived(tmp_path: Path) -> None:
+    document = judged(tmp_path, packets=100, lost=tuple(range(100)), capture_lost={"ms-edge1": 3})
+    stream = document["streams"][0]
+    assert (stream["end_to_end"], stream["lost_where"], document["outcomes"]["missed"]) == (None, [], 0)
+    assert stream["note"] == "no capture shows its whole way: there is nothing to measure against"
+    assert document["assessment"][0]["PacketLossRate"] is None
+
+
+def part(links: str, delay_ms: float, path: str = CLIENT) -> Any:
+    """Return a part of a stream's way, its links by their first letters, with a p90."""
+    ends = {"from": f"node-{links[0]}", "to": f"node-{links[-1]}"}
+    return {"what": "path", "name": path, "links": list(links), **ends, "one_way_delay_ms": {"p90": delay_ms}}
+
+
+def stream(sender: str, receiver: str, media: str, *parts: Any) -> Any:
+    return {"ssrc": 1, "from": sender, "to": receiver, "media": media, "stretches": parts, "end_to_end": None}
+
+
+@pytest.mark.parametrize(
+    ("others", "observed"),
+    [
+        ([stream("b", "a", "video", part("ml", 3)), stream("b", "a", "audio", part("ml", 5))], 15),
+        ([stream("b", "c", "audio", part("ml", 3)), stream("b", "a", "audio", part("ml", 5))], 15),
+        ([stream("b", "a", "video", part("ml", 3)), stream("b", "a", "audio", part("kl", 5))], 15),  # asymmetric
+        ([stream("b", "a", "audio", part("kn", 5)), stream("b", "a", "video", part("ml", 3))], 13),
+        ([stream("b", "a", "audio", part("kn", 5))], None),  # neither its links nor one of its ends
+        ([], None),
+    ],
+)
+def test_a_round_trip_comes_back_as_the_same_media_between_the_same_ends(others: Any, observed: float | None) -> None:
+    there = stream("a", "b", "audio", part("lm", 10))
+    limits = {"targets": [{"name": "mine", "path": CLIENT, "limits": {"round_trip_ms": 50}}]}
+    rows = judge_targets(parse_targets(limits, "x"), [there, *others], Trust(late=(), incomplete={}))
+    assert rows[0]["observed"] == observed
+    assert rows[0]["outcome"] == ("unknown" if observed is None else "met")
 
 
 def test_a_late_rig_tells_nothing(tmp_path: Path) -> None:
@@ -104,14 +177,23 @@ def test_a_file_of_ones_own_stands_beside(tmp_path: Path) -> None:
     assert row(document, "expressroute", "one_way_delay_ms")["target"] == "mine"
 
 
+def targets_of(limits: Any, path: str = "internet") -> Any:
+    return {"targets": [{"name": "a", "path": path, "limits": limits}]}
+
+
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
-        ({}, "targets: Field required"),
-        ({"targets": []}, "targets: Tuple should have at least 1 item"),
-        ({"targets": [{"name": "a", "path": "moon", "limits": {}}]}, "targets.0.path: Input should be"),
-        ({"targets": [{"name": "a", "path": "internet", "limits": {"delay": 3}}]}, "targets.0.limits.delay: Extra"),
-        ({"targets": [{"name": "a", "path": "internet", "limits": {"round_trip_ms": 0}}]}, "greater than 0"),
+        ({}, "targets: missing"),
+        ({"targets": []}, r"own.toml: has no \[\[targets\]\]"),
+        (targets_of({"loss_15s_percent": 1}, path="moon"), "targets.0.path: must be 'client to Microsoft edge'"),
+        (targets_of({"delay": 3}), "targets.0.limits.delay: unknown key; .*allowed: burst_loss_200ms_percent"),
+        (targets_of({}), "targets.0.limits: must have one figure at least: one_way_delay_ms, round_trip_ms"),
+        (targets_of({"round_trip_ms": 0}), "targets.0.limits.round_trip_ms: .*greater than 0, not 0"),
+        (targets_of({"round_trip_ms": inf}), "targets.0.limits.round_trip_ms: .*finite number, not inf"),
+        (targets_of({"one_way_delay_ms": nan}), "targets.0.limits.one_way_delay_ms: .*, not nan"),
+        (targets_of({"loss_15s_percent": inf}), "targets.0.limits.loss_15s_percent: .*equal to 100, not inf"),
+        (targets_of({"reordered_percent": 101}), "targets.0.limits.reordered_percent: .*equal to 100, not 101"),
     ],
 )
 def test_bad_targets_get_one_line(document: Any, problem: str) -> None:

@@ -8,6 +8,7 @@ from testbed.analysis.quality.streams import Stretch, Way, smallest_stretches
 from testbed.analysis.quality.streams import stretch as cut
 
 _MICROSOFT: Final = "microsoft"
+_OUTSIDE: Final = ("expressroute", "internet")
 
 
 def extents(ways: Sequence[Way]) -> Iterator[tuple[str, str, Stretch]]:
@@ -27,21 +28,32 @@ def _links(way: Way) -> Iterator[tuple[str, str, Stretch]]:
 
 def _segments(way: Way) -> Iterator[tuple[str, str, Stretch]]:
     for kind, first, behind in _runs([direction.segment_kind for direction in way.directions]):
-        yield "segment", str(kind), cut(way, first, behind)
+        yield "segment", str(kind), cut(way, first, behind, holds_end=way.died_in == kind)
 
 
 def _paths(way: Way) -> Iterator[tuple[str, str, Stretch]]:
-    """Yield the parts that Microsoft's targets speak of, in whichever direction the stream passes them."""
-    kinds = [direction.segment_kind for direction in way.directions]
+    """Yield the parts that Microsoft's targets speak of, in whichever direction the stream passes them.
+
+    Where packets died, the part that they were on ends there.
+    """
+    seen = [direction.segment_kind for direction in way.directions]
+    kinds = seen if way.arrives else [*seen, way.bound_for]
     if _MICROSOFT not in kinds:
         return
     for is_microsoft, first, behind in _runs([kind == _MICROSOFT for kind in kinds]):
         if is_microsoft or not (first == 0 or behind == len(kinds)):
             continue
-        yield "path", "client to Microsoft edge", cut(way, first, behind)
-        outside = [at for at in range(first, behind) if kinds[at] in ("expressroute", "internet")]
+        behind = min(behind, len(seen))
+        if first == behind:
+            continue
+        yield "path", "client to Microsoft edge", cut(way, first, behind, holds_end=way.died_in != _MICROSOFT)
+        outside = [at for at in range(first, behind) if kinds[at] in _OUTSIDE]
         if "customer" in kinds[first:behind] and outside:
-            yield "path", "customer edge to Microsoft edge", cut(way, outside[0], outside[-1] + 1)
+            yield (
+                "path",
+                "customer edge to Microsoft edge",
+                cut(way, outside[0], outside[-1] + 1, holds_end=way.died_in in _OUTSIDE),
+            )
 
 
 def _runs(values: Sequence[object]) -> Iterator[tuple[object, int, int]]:

@@ -49,6 +49,14 @@ class Passage:
         """The delays below and above each percentile: those of PDV are the same, less the smallest."""
         return neighbours(self.delay_ms)
 
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """From when until when media entered: the last packet fills its own spacing, so 10 of 20 ms last 200 ms."""
+        if not len(self.entered_ns):
+            return 0, 0
+        spacing_ns = int(np.median(np.diff(self.entered_ns))) if len(self.entered_ns) > 1 else 0
+        return int(self.entered_ns[0]), int(self.entered_ns[-1]) + spacing_ns
+
     @property
     def delay_ns(self) -> Ints:
         """Return the same, in ns."""
@@ -186,60 +194,28 @@ def _is_in_order(values: Ints) -> bool:
     return bool((values[1:] >= values[:-1]).all())
 
 
-def full_windows(entered_ns: Ints, width_ns: int) -> tuple[Ints, Ints]:
-    """Return the first packet of every whole window, sliding packet by packet, and the packet behind its last.
-
-    A window is half open: a packet that enters exactly *width_ns* after the first belongs to the next one. The last
-    packet fills its own spacing, so that 10 packets 20 ms apart are a whole window of 200 ms.
-    """
-    if len(entered_ns) < 2:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    end_ns = int(entered_ns[-1]) + int(np.median(np.diff(entered_ns)))
-    first = np.arange(int(np.searchsorted(entered_ns, end_ns - width_ns, "right")))
-    return first, _behind(entered_ns, first, width_ns)
-
-
-def _behind(entered_ns: Ints, first: Ints, width_ns: int) -> Ints:
-    """Return the packet behind the last one of each window; where packets are evenly spaced it is as far on as before.
-
-    So it is sought only where that guess is wrong.
-    """
-    limit_ns = entered_ns[: len(first)] + width_ns
-    if not len(first):
-        return first
-    on = int(np.searchsorted(entered_ns, limit_ns[0], "left"))
-    guess, told = first + on, len(entered_ns) - on
-    right = entered_ns[on:][: len(first)] >= limit_ns[:told]
-    right &= entered_ns[on - 1 :][: len(right)] < limit_ns[:told]
-    if len(right) < len(first) or not right.all():
-        wrong = np.append(np.flatnonzero(~right), first[len(right) :])
-        guess[wrong] = np.searchsorted(entered_ns, limit_ns[wrong], "left")
-    return np.asarray(guess, np.int64)
-
-
-def _too_short(entered_ns: Ints, width_ns: int) -> str:
-    lasted_s = (int(entered_ns[-1]) - int(entered_ns[0])) / 1e9 if len(entered_ns) else 0.0
-    return f"media lasted {lasted_s:.1f} s, a window is {width_ns / 1e9:g} s"
-
-
 def _window(passage: Passage, width_ns: int, name: str, missing: dict[str, str]) -> Figures | None:
     """Return the worst window: most lost in proportion to what entered."""
-    first, behind = full_windows(passage.entered_ns, width_ns)
-    if not len(first):
-        missing[name] = _too_short(passage.entered_ns, width_ns)
+    entered_ns, (begin_ns, end_ns) = passage.entered_ns, passage.span
+    begun = int(np.searchsorted(entered_ns, end_ns - width_ns, "right"))
+    if not begun:
+        missing[name] = _too_short(passage, width_ns)
         return None
-    worst = 0  # where none is worse
+    worst = Window(0.0, begin_ns, 0, int(np.searchsorted(entered_ns, begin_ns + width_ns)))
     if passage.lost.any():
-        total = np.concatenate(([0], np.cumsum(passage.lost)))
-        worst = int(np.argmax((total[behind] - total[: len(first)]) / (behind - first)))
-    lost, entered = int(passage.lost[worst : behind[worst]].sum()), int(behind[worst]) - worst
+        worst = worst_window(entered_ns, passage.lost, width_ns, passage.span) or worst
     return {
-        "ratio": lost / entered,
-        "lost": lost,
-        "packets": entered,
-        "from_ns": int(passage.entered_ns[worst]),
-        "windows": len(first),
+        "ratio": worst.mean,
+        "lost": int(passage.lost[worst.first : worst.behind].sum()),
+        "packets": worst.behind - worst.first,
+        "from_ns": worst.begin_ns,
+        "windows": begun,
     }
+
+
+def _too_short(passage: Passage, width_ns: int) -> str:
+    begin_ns, end_ns = passage.span
+    return f"media lasted {(end_ns - begin_ns) / 1e9:.4g} s, a window is {width_ns / 1e9:g} s"
 
 
 def _worst_change(passage: Passage, change_ms: Floats, at_ns: Ints) -> tuple[float | None, str]:
@@ -247,11 +223,68 @@ def _worst_change(passage: Passage, change_ms: Floats, at_ns: Ints) -> tuple[flo
     if not _is_in_order(at_ns):
         order = np.argsort(at_ns, kind="stable")
         at_ns, change_ms = at_ns[order], change_ms[order]
-    first, behind = full_windows(at_ns, LOSS_WINDOW_NS)
-    if not len(first):
-        return None, _too_short(passage.entered_ns, LOSS_WINDOW_NS)
-    total = np.concatenate(([0.0], np.cumsum(np.abs(change_ms))))
-    return float(((total[behind] - total[: len(first)]) / (behind - first)).max()), ""
+    worst = worst_window(at_ns, np.abs(change_ms), LOSS_WINDOW_NS, passage.span)
+    return (None, _too_short(passage, LOSS_WINDOW_NS)) if worst is None else (worst.mean, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Part of a stream: from *begin_ns*, included, for a given time."""
+
+    mean: float
+    "Of the values in it."
+    begin_ns: int
+    first: int
+    behind: int
+    "Its values are those from `first` up to `behind`."
+
+
+def worst_window(at_ns: Ints, values: Floats | Bools | Ints, width_ns: int, span: tuple[int, int]) -> Window | None:
+    """Return the window of *width_ns* within *span* whose *values*, told at *at_ns* (in order), have the greatest mean.
+
+    A window is half open and may begin at any moment. What it holds changes only where a value falls out at its
+    beginning or comes in at its end, so those that begin at a value and those that end at one, or with the span, stand
+    for all. None where no whole window holds a value.
+    """
+    begin_ns, end_ns = span
+    if end_ns - begin_ns < width_ns:
+        return None
+    total = np.concatenate(([0], np.cumsum(values)))
+    begun_ns = at_ns[: int(np.searchsorted(at_ns, end_ns - width_ns, "right"))]
+    ended_ns = np.append(at_ns[int(np.searchsorted(at_ns, begin_ns + width_ns)) :], end_ns)
+    windows = [
+        _worst_of(total, each_ns, _before(at_ns, each_ns), _before(at_ns, each_ns + width_ns))
+        for each_ns in (begun_ns, ended_ns - width_ns)
+    ]
+    return max((each for each in windows if each is not None), key=lambda each: each.mean, default=None)
+
+
+def _worst_of(total: Floats | Ints, begin_ns: Ints, first: Ints, behind: Ints) -> Window | None:
+    held = behind - first
+    if not held.all():  # in a pause nothing is
+        begin_ns, first, behind, held = (each[held > 0] for each in (begin_ns, first, behind, held))
+    if not len(held):
+        return None
+    mean = (total[behind] - total[first]) / held
+    at = int(np.argmax(mean))
+    return Window(float(mean[at]), int(begin_ns[at]), int(first[at]), int(behind[at]))
+
+
+def _before(at_ns: Ints, wanted_ns: Ints) -> Ints:
+    """Return how many of *at_ns* are before each of *wanted_ns*, both in order.
+
+    Where packets are evenly spaced it is one more each time, so it is sought only where that guess is wrong.
+    """
+    if not len(wanted_ns):
+        return np.zeros(0, np.int64)
+    first = int(np.searchsorted(at_ns, wanted_ns[0]))
+    places = np.arange(first, first + len(wanted_ns))
+    right = at_ns[first:][: len(wanted_ns)] >= wanted_ns[: len(at_ns) - first]
+    right[1:] &= at_ns[first:][: len(right) - 1] < wanted_ns[1 : len(right)]
+    if len(right) < len(places) or not right.all():
+        wrong = np.append(np.flatnonzero(~right), np.arange(len(right), len(places)))
+        places[wrong] = np.searchsorted(at_ns, wanted_ns[wrong])
+    return places
 
 
 def interarrival_jitter_ms(arrived_ns: Ints, rtp_timestamp: Ints, clock_rate_hz: int) -> Floats:

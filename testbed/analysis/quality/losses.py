@@ -45,8 +45,9 @@ def _behind(ways: Sequence[Way], walk: Walk, network: Network) -> tuple[tuple[st
         # Seen where the link begins (forward), they may have died on it; seen where it ends, on the next one.
         candidates = [last] if last.forward else []
         candidates += [after for before, after in pairwise(way.directions) if before == last and not after.forward]
-        # A plain veth loses nothing, so of several the shaped one did it.
+        # A plain veth loses nothing, so of several the shaped one did it, or the node behind where nothing follows.
         shaped = [hop for hop in candidates if network.links[hop.link].is_shaped]
-        links = tuple(hop.link for hop in shaped or candidates)
+        is_end = at == len(way.directions) - 1
+        links = tuple(hop.link for hop in (shaped if is_end else shaped or candidates))
         return links, " or ".join(links) or f"at {way.directions[at].target}"
     return (), f"off the way, behind {last.link}"

@@ -54,13 +54,17 @@ def _describe(run: Run, stream: Stream, clock_rate_hz: int | None) -> Document:
         "last_ns": int(stream.first_ns[-1]),
         "sequence_gaps": int(np.ptp(stream.sequence)) + 1 - len(stream.sequence),
         "duplicates": stream.duplicates,
-        "ways": [{"links": list(way.links(0, len(way.hops))), "packets": way.packets} for way in stream.ways],
+        "ways": [
+            {"links": list(way.links(0, len(way.hops))), "packets": way.packets} for way in stream.ways if way.arrives
+        ],
         "lost_where": loss_places(stream, run.walks.walks, run.drops, run.network) if stream.ways else [],
         "end_to_end": None,
         "stretches": [],
     }
     if not stream.ways:
-        return document | {"note": "no packet of it was seen arriving at a host: there is nothing to measure against"}
+        return document | {"note": "no capture shows its whole way: there is nothing to measure against"}
+    if stream.is_dead:
+        document["note"] = "no packet of it arrived"
     end_to_end = _figures(stream, whole(stream.ways[0]), clock_rate_hz)
     document["end_to_end"] = end_to_end | _quality(stream, end_to_end, clock_rate_hz)
     document["stretches"] = [
@@ -77,7 +81,7 @@ def _figures(stream: Stream, part: Stretch, clock_rate_hz: int | None) -> Docume
         "to": part.way.directions[part.behind - 1].target,
         "problem": part.problem,
     }
-    if part.problem is not None or part.entry is None or part.exit is None:
+    if part.problem is not None or part.entry is None:
         return document
     passage = stream.passage(part.entry, part.exit)
     figures = passage_figures(passage)
@@ -85,8 +89,11 @@ def _figures(stream: Stream, part: Stretch, clock_rate_hz: int | None) -> Docume
     return document | figures | {"interarrival_jitter_ms": jitter}
 
 
-def _jitter(stream: Stream, exit_: int, clock_rate_hz: int | None, missing: dict[str, str]) -> Document | None:
+def _jitter(stream: Stream, exit_: int | None, clock_rate_hz: int | None, missing: dict[str, str]) -> Document | None:
     """Return RFC 3550's J as a receiver at the end of the stretch would have it: it grows along the way."""
+    if exit_ is None:
+        missing["interarrival_jitter_ms"] = "no packet passed"
+        return None
     at_ns = stream.time_ns[:, stream.column[exit_]]
     seen = at_ns != NOT_SEEN
     if clock_rate_hz is None:
@@ -106,7 +113,7 @@ def _quality(stream: Stream, figures: Figures, clock_rate_hz: int | None) -> Doc
     if stream.payload_type != PCMU or clock_rate_hz is None:
         missing["r"] = "the E-model has agreed constants for G.711 here, and this stream is something else"
     elif delays is None or loss_ratio is None or len(stream.rtp_timestamp) < 2:
-        missing["r"] = "it needs delay and loss"
+        missing["r"] = "no packet arrived" if loss_ratio == 1 else "it needs delay and loss"
     if "r" in missing or delays is None or loss_ratio is None or clock_rate_hz is None:
         return {"r": None, "mos": None, "mouth_to_ear_ms": None, "missing": missing}
     packet_ms = float(np.median(np.diff(np.sort(stream.rtp_timestamp)))) * 1000 / clock_rate_hz

@@ -27,7 +27,7 @@ _BOX: Final = (0, 25, 50, 75, 95, 100)
 
 
 def series(run: Run) -> list[Document]:
-    """Return the figures over time of every stream that got to a host."""
+    """Return the figures over time of every stream whose way captures show, to its end or to where it died."""
     rates = clock_rates(run.packets)
     streams = find_streams(run.packets, run.walks, run.network)
     return [_series(stream, rates.get(stream.payload_type)) for stream in streams if stream.ways]
@@ -69,7 +69,7 @@ def _series(stream: Stream, clock_rate_hz: int | None) -> Document:
 
 
 def _passage(stream: Stream, part: Stretch) -> Passage | None:
-    if part.entry is None or part.exit is None or part.entry == part.exit:
+    if part.problem is not None or part.entry is None:
         return None
     return stream.passage(part.entry, part.exit)
 

@@ -33,7 +33,8 @@ class Stream:
     media: MediaKind | None
     sender: str
     receiver: str | None
-    "The host that most packets got to; None where none got to a host."
+    """The host that most packets got to. Where none got to a host: the one whose address they bore at last, None where
+    that is no host's own."""
     sequence: Ints
     rtp_timestamp: Ints
     "Both unwrapped."
@@ -46,13 +47,20 @@ class Stream:
     column: dict[int, int]
     "Hop number to column of `time_ns`."
     ways: tuple["Way", ...]
-    "Ways by which packets got to the receiver, that of most packets first."
+    """Ways by which packets got to the receiver, or where none did to where they died; that of most packets first. None
+    where captures have gaps that hide them."""
     duplicates: int
     "Frames that showed a packet a second time on a link."
 
-    def passage(self, entry: int, exit_: int) -> Passage:
-        """Return the packets between the capture points of two hops."""
-        entered, left = self.time_ns[:, self.column[entry]], self.time_ns[:, self.column[exit_]]
+    @property
+    def is_dead(self) -> bool:
+        """Whether no packet arrived, and captures are whole enough to say so."""
+        return bool(self.ways) and not self.ways[0].arrives
+
+    def passage(self, entry: int, exit_: int | None) -> Passage:
+        """Return the packets between the capture points of two hops; none leaves where there is no second one."""
+        entered = self.time_ns[:, self.column[entry]]
+        left = np.full_like(entered, NOT_SEEN) if exit_ is None else self.time_ns[:, self.column[exit_]]
         if (entered[1:] >= entered[:-1]).all() and entered[0] != NOT_SEEN:
             lost = (left == NOT_SEEN) & (self.arrived_ns == NOT_SEEN)
             return Passage(entered, left, lost, self.sequence)
@@ -64,12 +72,17 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A chain of hops from sender to receiver."""
+    """A chain of hops from sender to receiver, or to where all packets died."""
 
     hops: tuple[int, ...]
     directions: tuple[Direction, ...]
     shaped: tuple[bool, ...]
     packets: int
+    arrives: bool = True
+    died_in: str | None = None
+    "Kind of segment of the node that packets which died were on the way to, or came to; None where they arrived."
+    bound_for: str | None = None
+    "Kind of segment of their addressee; None where they arrived or it is not known."
 
     def arrival(self, boundary: int) -> int | None:
         """Return the hop whose sighting tells when packets came to the node before hop number *boundary*."""
@@ -105,6 +118,8 @@ class Stretch:
     behind: int
     entry: int | None
     exit: int | None
+    dies: bool = False
+    "Whether no packet got to its end."
 
     @property
     def links(self) -> tuple[str, ...]:
@@ -116,6 +131,8 @@ class Stretch:
         """Return why it cannot be measured; None where it can."""
         if self.entry is None:
             return f"where packets enter, {self.way.directions[self.first].source}, is not a capture point"
+        if self.dies:
+            return None
         if self.exit is None:
             return f"where packets leave, {self.way.directions[self.behind - 1].target}, is not a capture point"
         if self.entry == self.exit:
@@ -123,9 +140,14 @@ class Stretch:
         return None
 
 
-def stretch(way: Way, first: int, behind: int) -> Stretch:
-    """Return the part of *way* from hop number *first* up to *behind*."""
-    return Stretch(way, first, behind, way.departure(first), way.arrival(behind))
+def stretch(way: Way, first: int, behind: int, *, holds_end: bool = True) -> Stretch:
+    """Return the part of *way* from hop number *first* up to *behind*.
+
+    Where packets died, *holds_end* says whether the node at its end is part of it: those that came there died in it.
+    """
+    exit_ = way.arrival(behind)
+    dies = not way.arrives and behind == len(way.hops) and (holds_end or exit_ is None)
+    return Stretch(way, first, behind, way.departure(first), None if dies else exit_, dies)
 
 
 def smallest_stretches(way: Way) -> Iterator[Stretch]:
@@ -133,15 +155,18 @@ def smallest_stretches(way: Way) -> Iterator[Stretch]:
     first = 0
     for boundary in range(1, len(way.hops) + 1):
         if boundary == len(way.hops) or way.arrival(boundary) is not None:
-            yield stretch(way, first, boundary)
+            # Of a link that is not seen at its end, nobody knows whether packets died on it or at the node behind.
+            yield Stretch(way, first, boundary, way.departure(first), way.arrival(boundary))
             first = boundary
 
 
 def whole(way: Way) -> Stretch:
     """Return the way from the first sighting to the last, whatever lies outside."""
     entry, exit_ = way.departure(0), way.arrival(len(way.hops))
-    entry, exit_ = way.hops[0] if entry is None else entry, way.hops[-1] if exit_ is None else exit_
-    return Stretch(way, 0, len(way.hops), entry, exit_)
+    entry = way.hops[0] if entry is None else entry
+    if not way.arrives:
+        return Stretch(way, 0, len(way.hops), entry, None, dies=True)
+    return Stretch(way, 0, len(way.hops), entry, way.hops[-1] if exit_ is None else exit_)
 
 
 def find_streams(packets: Packets, walks: Walks, network: Network) -> Iterator[Stream]:
@@ -181,7 +206,7 @@ def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> 
     time_ns, duplicates = _times(packets, walks, members, numbers, column)
     receiver = _receiver(taken, network)
     ways = _ways(taken, receiver, network)
-    ends = [column[hop] for hop in sorted({way.hops[-1] for way in ways})]
+    ends = [column[hop] for hop in sorted({way.hops[-1] for way in ways if way.arrives})]
     lost = _arrived(time_ns, ends)[again.packet] == NOT_SEEN
     _take_copies(packets, walks, copies[lost], again.packet[lost], column, time_ns)
     return Stream(
@@ -189,7 +214,7 @@ def _stream(packets: Packets, walks: Walks, network: Network, members: Ints) -> 
         payload_type=Counter(packets.payload_type[first_row].tolist()).most_common(1)[0][0],
         media=taken[0].media,
         sender=taken[0].nodes[0],
-        receiver=receiver,
+        receiver=receiver or _addressee(taken, network),
         sequence=unwrap(packets.sequence[first_row], 16),
         rtp_timestamp=unwrap(packets.rtp_timestamp[first_row], 32),
         walk=numbers,
@@ -296,11 +321,24 @@ def _receiver(taken: list[Walk], network: Network) -> str | None:
     return ends.most_common(1)[0][0] if ends else None
 
 
-def _ways(taken: list[Walk], receiver: str | None, network: Network) -> tuple[Way, ...]:
-    counts: Counter[tuple[Direction, ...]] = Counter()
+def _addressee(taken: list[Walk], network: Network) -> str | None:
+    """Return the host whose address most packets bore when they were last seen."""
+    meant: Counter[str | None] = Counter()
     for walk in taken:
-        if walk.nodes[-1] == receiver and not walk.gaps:
-            counts[tuple(step.hop for step in walk.steps)] += walk.packets
+        meant[network.owner(walk.steps[-1].flow.destination)] += walk.packets
+    owner = meant.most_common(1)[0][0]
+    return owner if network.is_host(owner) else None
+
+
+def _ways(taken: list[Walk], receiver: str | None, network: Network) -> tuple[Way, ...]:
+    """Return the ways to *receiver*; where there is none, those on which packets died, if captures hide no more."""
+    if receiver is None and any(walk.gaps or network.is_leaky(walk.nodes[-1]) for walk in taken):
+        return ()
+    counts: Counter[tuple[tuple[Direction, ...], str | None]] = Counter()
+    for walk in taken:
+        if receiver is None or (walk.nodes[-1] == receiver and not walk.gaps):
+            owner = network.owner(walk.steps[-1].flow.destination) if receiver is None else None
+            counts[tuple(step.hop for step in walk.steps), owner] += walk.packets
     enough = _WAY_SHARE * counts.total()
     return tuple(
         Way(
@@ -308,7 +346,10 @@ def _ways(taken: list[Walk], receiver: str | None, network: Network) -> tuple[Wa
             directions=hops,
             shaped=tuple(network.links[hop.link].is_shaped for hop in hops),
             packets=packets,
+            arrives=receiver is not None,
+            died_in=network.nodes[hops[-1].target].segment_kind if receiver is None else None,
+            bound_for=network.nodes[owner].segment_kind if owner is not None else None,
         )
-        for hops, packets in counts.most_common()
+        for (hops, owner), packets in counts.most_common()
         if packets >= enough
     )

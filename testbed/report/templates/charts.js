@@ -24,7 +24,7 @@ const drawChart = async (place, spec, datasets, words) => {
 };
 
 const streamNames = (series) => series.map((one) => {
-  const name = `${one.from} → ${one.to}`;
+  const name = `${one.from} → ${one.to ?? "nowhere"}`;
   const alike = series.filter((other) => other.from === one.from && other.to === one.to);
   return alike.length > 1 ? `${name} (${one.ssrc.toString(16).padStart(8, "0")})` : name;
 });
