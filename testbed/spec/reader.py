@@ -25,6 +25,7 @@ __all__ = ["Spec", "check_controls", "read_scenario", "read_spec", "read_topolog
 
 _SEGMENT_TABLES = (
     "segment", "nodes", "links", "bgp", "sessions", "announcements", "firewalls", "pools", "services", "media",
+    "signaling",
 )  # fmt: skip
 "Tables of a topology file. The model calls the first one `segments`."
 _SEGMENT_KEYS = ("endpoints", *_SEGMENT_TABLES)
