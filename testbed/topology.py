@@ -244,8 +244,8 @@ class MediaClass(Table):
 class SignalingClass(Table):
     """The mark of signaling: of SIP, and of the web service that clients without SIP use."""
 
-    dscp: int = Field(ge=0, le=63)
-    "Differentiated services code point that clients and servers set (RFC 2474)."
+    dscp: int = Field(default=0, ge=0, le=63)
+    "Differentiated services code point that clients and servers set (RFC 2474); 0: none."
 
 
 class Service(Table):
@@ -290,8 +290,7 @@ class Topology(Table):
     destinations may be reached over ExpressRoute."""
     media: dict[MediaKind, MediaClass] = {}
     "A kind that is not in it takes any free port and is not marked."
-    signaling: SignalingClass | None = None
-    "None: signaling is not marked."
+    signaling: SignalingClass = SignalingClass()
 
 
 def is_dead(link: Link) -> bool:

@@ -59,11 +59,11 @@ class Jobs:
         return tuple(self._marked(job) for job in every if self._cast.is_running(job.node))
 
     def _marked(self, job: Job) -> Job:
-        """Return *job*, told how signaling is marked if its program has any."""
-        mark = self._topology.signaling
-        if mark is None or job.program not in _SIGNALING:
+        """Return *job*, told how signaling is marked where its program has any."""
+        if job.program not in _SIGNALING:
             return job
-        return job.model_copy(update={"arguments": {**job.arguments, "signaling_dscp": mark.dscp}})
+        dscp = self._topology.signaling.dscp
+        return job.model_copy(update={"arguments": {**job.arguments, "signaling_dscp": dscp}})
 
     def calls(self) -> tuple[CallPlan, ...]:
         """Return what each calling party does once all are ready."""

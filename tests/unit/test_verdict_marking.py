@@ -115,7 +115,7 @@ def test_every_program_with_signaling_is_told_the_topologys_mark() -> None:
     assert told == {"stock": None, **dict.fromkeys(speaking, 24)}
     none = read_spec(path, (Change(remove=("signaling",)),))
     jobs = make_plan_of(none, duration_ns=1_000_000_000, seed=1).jobs
-    assert not any("signaling_dscp" in job.arguments for job in jobs)
+    assert {job.arguments.get("signaling_dscp") for job in jobs} == {None, 0}
     other = read_spec(path, (Change(set={"signaling.dscp": 40}),))
     assert {job.arguments.get("signaling_dscp") for job in make_plan_of(other, duration_ns=1, seed=1).jobs} == {
         None,
