@@ -10,6 +10,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from agents.sip.marking import set_signaling_dscp
 from agents.sockets import MarkingEventLoop
 
 Message = dict[str, Any]
@@ -72,6 +73,7 @@ async def _run(program: Program, commands_fd: int, say: Say) -> None:
     job = await anext(lines, None)
     if job is None:
         raise ValueError("the command pipe ended before the job")
+    set_signaling_dscp(int(job.get("signaling_dscp", 0)))
     await program(job, lines, say)
 
 

@@ -147,13 +147,15 @@ def read_subject(name: str, changes: Sequence[str] = (), at: Path | None = None)
 
 
 def read_topology_with(name: str, endpoints: Path, changes: Sequence[str] = (), at: Path | None = None) -> Topology:
-    """Return the topology that a topology or a scenario is about, with the endpoints of another file.
+    """Return the topology that a topology or a scenario is about, with the endpoints of another file, whoever's.
 
     Raises SpecError, UsageError.
     """
     path = find_spec(name, at)
     made = (Change(set={"endpoints": str(endpoints.resolve())}), *parse_changes(changes, at))
-    return read_topology(path, made) if is_topology(path) else read_spec(path, made).topology
+    if is_topology(path):
+        return read_topology(path, made, foreign_endpoints=True)
+    return read_spec(path, made, foreign_endpoints=True).topology
 
 
 def _topology_of_run(directory: Path) -> Topology:

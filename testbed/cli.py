@@ -149,7 +149,7 @@ def endpoints(
         _print_json(destinations_text.as_json(listed, overlapping, ways, client))
     else:
         out.print(destinations_text.endpoints_table(listed, ways, client or ""))
-        out.print("\n".join(destinations_text.summary_lines(listed, overlapping)), markup=False)
+        out.print("\n".join(destinations_text.summary_lines(listed, overlapping, ways)), markup=False)
     raise typer.Exit(1 if any(not way.is_allowed for way in ways or ()) else 0)
 
 

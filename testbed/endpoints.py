@@ -4,6 +4,7 @@ The model of the JSON that the Office 365 IP address and URL web service answers
 Pure; `testbed.spec.endpoints` reads the files.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -67,14 +68,14 @@ class Endpoint(BaseModel):
     'The service, in short: "Skype", "Exchange", "Common".'
     service_area_display_name: str = Field(alias="serviceAreaDisplayName", min_length=1)
     urls: tuple[Url, ...] = ()
-    "Names, where a * stands for any labels."
+    "Names, where a * stands for any characters: whole labels, or a part of one."
     ips: tuple[Prefix, ...] = ()
     tcp_ports: Ports | None = Field(default=None, alias="tcpPorts")
     udp_ports: Ports | None = Field(default=None, alias="udpPorts")
     express_route: bool = Field(alias="expressRoute")
     "Whether Microsoft supports reaching it over ExpressRoute; the Internet always works."
     category: Literal["Optimize", "Allow", "Default"]
-    required: bool
+    required: bool = False
     notes: str = ""
 
     @model_validator(mode="after")
@@ -89,6 +90,11 @@ class Endpoint(BaseModel):
     def ipv4(self) -> tuple[IPv4Network, ...]:
         """The IPv4 prefixes among its addresses."""
         return tuple(network for network in self.ips if isinstance(network, IPv4Network))
+
+    @property
+    def ipv6(self) -> tuple[IPv6Network, ...]:
+        """The IPv6 prefixes among its addresses: known, and not emulated."""
+        return tuple(network for network in self.ips if isinstance(network, IPv6Network))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,11 @@ class Overlap:
             f"{self.refused_prefix} (id {self.refused.id}, never over ExpressRoute) overlaps "
             f"{self.allowed_prefix} (id {self.allowed.id}, ExpressRoute)"
         )
+
+
+def covers(url: str, name: str) -> bool:
+    """Return whether *url*, a name that may have wildcards, stands for the DNS name *name*; case does not count."""
+    return re.fullmatch(".*".join(map(re.escape, url.split("*"))), name, re.IGNORECASE) is not None
 
 
 def expressroute_prefixes(endpoints: Sequence[Endpoint]) -> tuple[IPv4Network, ...]:

@@ -241,6 +241,13 @@ class MediaClass(Table):
     "Differentiated services code point that clients and servers set (RFC 2474)."
 
 
+class SignalingClass(Table):
+    """The mark of signaling: of SIP, and of the web service that clients without SIP use."""
+
+    dscp: int = Field(default=0, ge=0, le=63)
+    "Differentiated services code point that clients and servers set (RFC 2474); 0: none."
+
+
 class Service(Table):
     """A server program of someone else's (dnsmasq, nginx) at a node. A leg names it by its name.
 
@@ -283,6 +290,7 @@ class Topology(Table):
     destinations may be reached over ExpressRoute."""
     media: dict[MediaKind, MediaClass] = {}
     "A kind that is not in it takes any free port and is not marked."
+    signaling: SignalingClass = SignalingClass()
 
 
 def is_dead(link: Link) -> bool:

@@ -10,6 +10,7 @@ import aiohttp
 from agents.names import NameFailure, Names
 from agents.process import Message, Say, one_line
 from agents.sip.hop import Hop
+from agents.sip.marking import marked_socket
 from agents.sip.tls import Credentials
 
 _FAREWELL_LIMIT_S: Final = 0.5
@@ -59,7 +60,9 @@ class RestClient:
         self._limit_s = int(job.get("setup_limit_ns", 12_000_000_000)) / 1e9
         self._name = server.name
         context = ssl.create_default_context(cadata=tls.authority)
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context, socket_factory=lambda _: marked_socket())
+        )
         self._root = ""
         "URL of the service, once its name is resolved."
         self._application = ""

@@ -13,12 +13,15 @@ Errors have a status and {"problem"}.
 import asyncio
 import hmac
 import secrets
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiohttp import web
+
+from agents.sip.marking import marked_socket
 
 POLL_S: Final = 25.0
 Send = Callable[[str, str, str], Awaitable[int]]
@@ -59,7 +62,14 @@ class WebService:
     async def start(self, address: str, port: int, context: ssl.SSLContext) -> None:
         """Await clients. Raises OSError if the port is taken."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, address, port, ssl_context=context).start()
+        waiting = marked_socket()
+        try:
+            waiting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            waiting.bind((address, port))
+            await web.SockSite(self._runner, waiting, ssl_context=context).start()
+        except BaseException:
+            waiting.close()
+            raise
 
     async def stop(self) -> None:
         """Close everything."""

@@ -18,6 +18,7 @@ import ifaddr
 from agents.sip.errors import CertificateRefused, MalformedMessage, TransportFailure
 from agents.sip.framing import StreamFramer
 from agents.sip.hop import Hop, Listen, TransportName
+from agents.sip.marking import connect, mark
 from agents.sip.tls import Credentials, check_identity, refusal_of
 from agents.sip.tunnel import WebProxy, open_tunnel
 
@@ -109,6 +110,7 @@ class _UdpEndpoint(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.socket = cast(asyncio.DatagramTransport, transport)
         self.local: Endpoint = transport.get_extra_info("sockname")[:2]
+        mark(transport.get_extra_info("socket"))
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         self._network.on_message(data, UdpFlow(self, (addr[0], addr[1])))
@@ -217,9 +219,13 @@ class SocketNetwork:
         loop = asyncio.get_running_loop()
         context = self._credentials().server_context() if listen.transport == "tls" else None
         server = await loop.create_server(
-            lambda: StreamFlow(self, listen.transport), listen.address, listen.port, reuse_address=True, ssl=context
-        )
+            lambda: StreamFlow(self, listen.transport), listen.address, listen.port, reuse_address=True, ssl=context,
+            start_serving=False,
+        )  # fmt: skip
         self._servers.append(server)
+        for waiting in server.sockets:
+            mark(waiting)  # before it listens, so that the first SYN is answered so too
+        await server.start_serving()
         self._stream_ports.setdefault(listen.transport, []).append(server.sockets[0].getsockname()[1])
 
     def _credentials(self) -> Credentials:
@@ -259,17 +265,13 @@ class SocketNetwork:
         loop = asyncio.get_running_loop()
         try:
             if self._proxy is None:
-                _, flow = await loop.create_connection(
-                    lambda: StreamFlow(self, hop.transport), hop.address, hop.port, local_addr=source, ssl=context,
-                    server_hostname=server_name,
-                )  # fmt: skip
+                beyond, opened = None, await connect(hop.address, hop.port, source)
             else:
                 beyond = (hop.address, hop.port)
-                tunnel = await open_tunnel(self._proxy, beyond, source)
-                _, flow = await loop.create_connection(
-                    lambda: StreamFlow(self, hop.transport, beyond), sock=tunnel, ssl=context,
-                    server_hostname=server_name,
-                )  # fmt: skip
+                opened = await open_tunnel(self._proxy, beyond, source)
+            _, flow = await loop.create_connection(
+                lambda: StreamFlow(self, hop.transport, beyond), sock=opened, ssl=context, server_hostname=server_name
+            )
         except OSError as problem:
             if (refusal := refusal_of(problem, where)) is not None:
                 raise refusal from None

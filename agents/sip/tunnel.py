@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from agents.sip.errors import TransportFailure
+from agents.sip.marking import connect
 
 _LONGEST_ANSWER_BYTES: Final = 16384
 
@@ -35,13 +36,9 @@ async def open_tunnel(proxy: WebProxy, target: tuple[str, int], source: tuple[st
 
     Raises OSError if the proxy cannot be reached, TransportFailure if it does not open the tunnel.
     """
-    tunnel = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    tunnel.setblocking(False)
+    tunnel = await connect(proxy.address, proxy.port, source)
     try:
-        if source is not None:
-            tunnel.bind(source)
         loop = asyncio.get_running_loop()
-        await loop.sock_connect(tunnel, (proxy.address, proxy.port))
         authority = f"{target[0]}:{target[1]}"
         await loop.sock_sendall(tunnel, f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
         status = _status(await _answer(tunnel, proxy), proxy)

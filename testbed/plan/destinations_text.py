@@ -48,18 +48,37 @@ def _port_lines(endpoint: Endpoint) -> Iterator[str]:
 
 
 def _way_cell(endpoint: Endpoint, ways: Sequence[Way]) -> Text:
-    mine = [way for way in ways if way.endpoint == endpoint.id]
-    if not mine:
-        return Text("its name decides" if not endpoint.ips else "no host has its addresses", style="dim")
-    return Text("\n").join(Text(_way_words(way), style="" if way.is_allowed else "bold red") for way in mine)
+    lines = _way_lines([way for way in ways if way.endpoint == endpoint.id])
+    if lost := _without_host(endpoint, ways):
+        lines.append(Text("no host there" + (f": {', '.join(lost)}" if lines else ""), style="dim"))
+    if endpoint.ipv6:
+        lines.append(Text("IPv6 is not emulated", style="dim"))
+    return Text("\n").join(lines)
+
+
+def _without_host(endpoint: Endpoint, ways: Sequence[Way]) -> list[str]:
+    """Return the IPv4 prefixes and names of an endpoint set at which there is no host."""
+    found = {way.destination for way in ways if way.endpoint == endpoint.id}
+    return [str(each) for each in (*endpoint.ipv4, *endpoint.urls) if each not in found]
+
+
+def _way_lines(mine: Sequence[Way]) -> list[Text]:
+    """Return a line for each different way, with the hosts that are reached so, by whichever of their destinations."""
+    nodes: dict[str, list[str]] = {}
+    for way in mine:
+        nodes.setdefault(_way_words(way), []).extend(way.nodes)
+    against = {_way_words(way) for way in mine if not way.is_allowed}
+    return [
+        Text(f"{words}: {', '.join(dict.fromkeys(each))}", style="bold red" if words in against else "")
+        for words, each in nodes.items()
+    ]
 
 
 def _way_words(way: Way) -> str:
     there, back = _exit(way.forward), _exit(way.return_)
     path = there if there == back or not way.return_ else f"there {there}, back {back}"
     end = "" if way.end == "DELIVERED" else f", {way.end}"
-    against = "" if way.is_allowed else ", against the file"
-    return f"{path}{end}{against}: {', '.join(way.nodes)}"
+    return f"{path}{end}{'' if way.is_allowed else ', against the file'}"
 
 
 def _exit(kinds: Sequence[str]) -> str:
@@ -68,10 +87,17 @@ def _exit(kinds: Sequence[str]) -> str:
     return " and ".join(named[kind] for kind in kinds if kind in named) or "inside"
 
 
-def summary_lines(endpoints: Sequence[Endpoint], overlaps: Sequence[Overlap]) -> Iterator[str]:
-    """Yield how many sets there are of each kind, and the ranges on which the file contradicts itself."""
+def summary_lines(endpoints: Sequence[Endpoint], overlaps: Sequence[Overlap], ways: Ways) -> Iterator[str]:
+    """Yield how many sets there are of each kind, of what no way is told, and where the file contradicts itself."""
     allowed = sum(endpoint.express_route for endpoint in endpoints)
     yield f"{len(endpoints)} sets: {allowed} may go over ExpressRoute, {len(endpoints) - allowed} never do"
+    if ways is not None:
+        lost = sum(len(_without_host(endpoint, ways)) for endpoint in endpoints)
+        total = sum(len(endpoint.ipv4) + len(endpoint.urls) for endpoint in endpoints)
+        if lost:
+            yield f"No host at {lost} of {total} destinations (IPv4 prefixes and names): there is no way to them"
+        if ipv6 := sum(len(endpoint.ipv6) for endpoint in endpoints):
+            yield f"IPv6 is not emulated; prefixes left out: {ipv6}"
     for overlap in overlaps:
         yield f"Overlap: {overlap}; announced for the one, it draws the other's traffic too (docs/asymmetric.md, AS-5)"
 
@@ -98,12 +124,17 @@ def _endpoint_json(endpoint: Endpoint, ways: Ways) -> dict[str, object]:
     if ways is None:
         return document
     mine = [way for way in ways if way.endpoint == endpoint.id]
-    return {**document, "ways": [_way_json(way) for way in mine]}
+    return {
+        **document,
+        "ways": [_way_json(way) for way in mine],
+        "without_host": _without_host(endpoint, ways),
+        "not_emulated": [str(network) for network in endpoint.ipv6],
+    }
 
 
 def _way_json(way: Way) -> dict[str, object]:
     return {
-        "prefix": str(way.prefix),
+        "url" if isinstance(way.destination, str) else "prefix": str(way.destination),
         "protocol": way.protocol,
         "port": way.port,
         "nodes": list(way.nodes),

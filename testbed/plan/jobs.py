@@ -23,6 +23,8 @@ TURN_UDP_PORT: Final = 3478
 TURN_TCP_PORT: Final = 443
 _FIRST_TONE_HZ: Final = 400
 _TONE_STEP_HZ: Final = 100
+_SIGNALING: Final = ("edge", "front_end", "conference", "mediation", "broadcast", "client", "rest_client", "phone")
+"Programs that speak SIP, or the web service in its place."
 
 
 class Jobs:
@@ -54,7 +56,14 @@ class Jobs:
             *self._broadcast.servers(self._broadcast_meeting()),
             *(self._party(name, party) for name, party in self._scenario.parties.items()),
         )
-        return tuple(job for job in every if self._cast.is_running(job.node))
+        return tuple(self._marked(job) for job in every if self._cast.is_running(job.node))
+
+    def _marked(self, job: Job) -> Job:
+        """Return *job*, told how signaling is marked where its program has any."""
+        if job.program not in _SIGNALING:
+            return job
+        dscp = self._topology.signaling.dscp
+        return job.model_copy(update={"arguments": {**job.arguments, "signaling_dscp": dscp}})
 
     def calls(self) -> tuple[CallPlan, ...]:
         """Return what each calling party does once all are ready."""

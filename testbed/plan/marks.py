@@ -1,4 +1,4 @@
-"""The ports and the DSCP that programs were told to use for each kind of media, read from a plan's jobs."""
+"""The ports and the DSCP that programs were told to use for media and signaling, read from a plan's jobs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +15,12 @@ def marks_at(plan: Plan, node: str) -> Mapping[MediaKind, Mark]:
     """Return the marks of the programs at *node*, by kind of media; empty where they have none."""
     told = (job.arguments.get("media") for job in plan.jobs if job.node == node)
     return next(filter(None, told), {})
+
+
+def signaling_dscp_at(plan: Plan, node: str) -> int | None:
+    """Return the DSCP that programs at *node* were told for signaling; None where they were told none."""
+    told = (job.arguments.get("signaling_dscp") for job in plan.jobs if job.node == node)
+    return next((dscp for dscp in told if dscp is not None), None)
 
 
 def has_port(mark: Mark, port: int) -> bool:

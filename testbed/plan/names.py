@@ -13,8 +13,10 @@ from testbed.plan.adjacency import Adjacency
 from testbed.plan.cast import Cast
 from testbed.plan.model import DnsRecord, Job, NameServer, Plan
 from testbed.plan.signaling import SIPS_PORT, Signaling
+from testbed.topology import Topology
 
 _KINDS: Final = ("resolver", "name-server")
+_NAMED_SERVICES: Final = ("cdn", "crl", "portal", "telemetry")
 SERVICES: Final = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
 "Transport to what a client asks for (RFC 3263 section 4.2)."
 FEDERATION: Final = {**SERVICES, "tls": "_sipfederationtls._tcp"}
@@ -152,6 +154,18 @@ class Names:
 
     def _host(self, node: str, address: str) -> DnsRecord:
         return DnsRecord(name=host_name(self._topology, node), kind="A", target=address)
+
+
+def served_names(topology: Topology) -> Iterator[tuple[str, str]]:
+    """Yield each host name that some scenario's name servers may have an address for, and a node that has it."""
+    for pool in topology.pools.values():
+        for role in ("front-end", "edge"):
+            yield from ((host_name(topology, node), node) for node in pool.roles.get(role, ()))
+        for node in pool.roles.get("front-end", ())[:1]:
+            yield from ((f"{WEB_SERVICE}.{domain}", node) for domain in pool.domains)
+    for service in topology.services.values():
+        if service.kind in _NAMED_SERVICES:
+            yield host_name(topology, service.node), service.node
 
 
 def _top_level(record: DnsRecord) -> str:

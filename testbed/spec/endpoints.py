@@ -27,7 +27,9 @@ def read_endpoints(path: Path) -> tuple[Endpoint, ...]:
         raise SpecError(source, "", f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise SpecError(source, "", f"is not UTF-8: byte 0x{error.object[error.start]:02x}") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except RecursionError:
+        raise SpecError(source, "", "is nested too deeply for a list of endpoint sets") from None
+    except ValueError as error:  # of the syntax, or a number of thousands of digits
         raise SpecError(source, "", f"is not JSON: {error}") from None
     return parse_endpoints(document, source)
 
@@ -54,8 +56,8 @@ def _parse_one(entry: Any, source: str, where: str) -> Endpoint:
     known = field_names(Endpoint)
     for key in entry:
         near = difflib.get_close_matches(key.lower(), [name.lower() for name in known], n=1, cutoff=0.8)
-        if key not in known and near:  # what Microsoft may add one day is not near to any
-            meant = next(name for name in known if name.lower() == near[0])
+        meant = next((name for name in known if [name.lower()] == near), key)
+        if meant not in entry:  # a key that Microsoft adds one day may look like one, and stands beside it
             raise SpecError(source, f"{where}: {key}", f"unknown key; did you mean {meant!r}?")
     try:
         return Endpoint.model_validate_json(json.dumps(entry), strict=True)
@@ -65,10 +67,11 @@ def _parse_one(entry: Any, source: str, where: str) -> Endpoint:
         raise SpecError(source, f"{where}: {key}" if key else where, fault.problem) from None
 
 
-def fill_in_endpoints(document: Document, sources: Sources, directory: Path) -> None:
+def fill_in_endpoints(document: Document, sources: Sources, directory: Path, *, may_be_foreign: bool = False) -> None:
     """Put the content of the file that a topology's *document* names in its place, and what is announced from it.
 
-    The file is looked for in *directory*; one that a change names, in the current one first. Raises SpecError.
+    The file is looked for in *directory*; one that a change names, in the current one first. One that *may_be_foreign*
+    may leave an announcement without a prefix. Raises SpecError.
     """
     name = document.get("endpoints")
     if isinstance(name, str):
@@ -83,13 +86,21 @@ def fill_in_endpoints(document: Document, sources: Sources, directory: Path) -> 
         endpoints = ()
     announcements = document.get("announcements")
     if isinstance(announcements, dict):
-        document["announcements"] = _with_prefixes(document, announcements, endpoints, sources)
+        filled = _with_prefixes(document, announcements, endpoints, sources)
+        silent = [name for name in announcements if name not in filled]
+        if silent and not may_be_foreign:
+            key = ("announcements", silent[0])
+            which = announcements[silent[0]]["endpoints"]
+            what = "IPv4 prefix with expressRoute true" if which == "expressroute" else "IPv4 prefix"
+            problem = f"would announce nothing: {sources.find(('endpoints',))} has no {what}"
+            raise SpecError(sources.find(key), ".".join((*key, "endpoints")), problem)
+        document["announcements"] = filled
 
 
 def _with_prefixes(
     document: Document, announcements: Mapping[str, Any], endpoints: Sequence[Endpoint], sources: Sources
 ) -> dict[str, Any]:
-    """Return the announcements, each that follows from the endpoints once for each of their prefixes."""
+    """Return the announcements, each that follows from the endpoints once for each of their IPv4 prefixes."""
     filled: dict[str, Any] = {}
     for name, entry in announcements.items():
         which = entry.get("endpoints") if isinstance(entry, dict) else None
@@ -125,16 +136,15 @@ def _keep_forwarding(document: Document, node: str, prefix: IPv4Network) -> None
 
 
 def endpoint_faults(topology: Topology) -> Iterator[Fault]:
-    """Yield each prefix of the endpoints that no node has, and each announcement that goes against them."""
+    """Yield each IPv4 prefix of the endpoints that no node has, and each announcement that goes against them."""
     if not topology.endpoints:
         return
     addresses = [address.ip for link in topology.links.values() for address in link.addresses.values()]
     for endpoint in topology.endpoints:
-        for network in endpoint.ips:
+        for network in endpoint.ipv4:
             if not any(address in network for address in addresses):
-                yield Fault(
-                    ("endpoints",), f"id {endpoint.id}: {network}: no node of the topology has an address there"
-                )
+                problem = "no node of the topology has an address there; `testbed endpoints` shows such a file as it is"
+                yield Fault(("endpoints",), f"id {endpoint.id}: {network}: {problem}")
     allowed = expressroute_prefixes(topology.endpoints)
     for name, announcement in topology.announcements.items():
         circuit = _circuit_neighbours(topology, announcement.at, announcement.to)

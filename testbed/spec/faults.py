@@ -30,6 +30,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _PATTERNS = {
     r"^[a-z][a-z0-9-]*$": "must be lower-case letters, digits and hyphens, beginning with a letter",
     r"^\d{1,5}(-\d{1,5})?$": "must be a port or a range of ports like '50000-50059'",
+    r"^[^\s/]+$": "must be a host name (a * stands for any characters), without path or blanks",
 }
 _KINDS = {
     "bool_type": "must be true or false",

@@ -25,6 +25,7 @@ __all__ = ["Spec", "read_controls", "read_scenario", "read_spec", "read_topology
 
 _SEGMENT_TABLES = (
     "segment", "nodes", "links", "bgp", "sessions", "announcements", "firewalls", "pools", "services", "media",
+    "signaling",
 )  # fmt: skip
 "Tables of a topology file. The model calls the first one `segments`."
 _SEGMENT_KEYS = ("endpoints", *_SEGMENT_TABLES)
@@ -32,13 +33,16 @@ _ASSEMBLY_KEYS = ("name", "title", "includes", *_SEGMENT_KEYS)
 _FILE_NAMES = {"segments": "segment"}
 
 
-def read_topology(path: Path, changes: Sequence[Change] = ()) -> Topology:
-    """Read an assembly and the segment files it includes, make the changes, check all; raise SpecError."""
+def read_topology(path: Path, changes: Sequence[Change] = (), *, foreign_endpoints: bool = False) -> Topology:
+    """Read an assembly and the segment files it includes, make the changes, check all; raise SpecError.
+
+    *foreign_endpoints*: its endpoints may be of networks that it does not have, as a download of Microsoft's is.
+    """
     edits = [edit for change in changes for edit in edits_of(change, "change")]
     for edit in edits:
         if not edit.is_of_topology:
             raise SpecError(edit.source, str(edit.key[0]), "belongs to a scenario, and a topology is read by itself")
-    return _read_topology(path, edits)
+    return _read_topology(path, edits, foreign_endpoints)
 
 
 def read_scenario(path: Path) -> Scenario:
@@ -46,8 +50,11 @@ def read_scenario(path: Path) -> Scenario:
     return _valid_scenario(_scenario_document(path), Sources(path_source(path)))
 
 
-def read_spec(scenario_path: Path, changes: Sequence[Change] = ()) -> Spec:
-    """Read a scenario and its topology, make its own changes and then *changes*, and check all; raise SpecError."""
+def read_spec(scenario_path: Path, changes: Sequence[Change] = (), *, foreign_endpoints: bool = False) -> Spec:
+    """Read a scenario and its topology, make its own changes and then *changes*, and check all; raise SpecError.
+
+    *foreign_endpoints* as in `read_topology`: what is read so is for looking at, not for running.
+    """
     given = _scenario_document(scenario_path)
     sources = Sources(path_source(scenario_path))
     own = _valid_scenario(given, sources).changes
@@ -59,14 +66,16 @@ def read_spec(scenario_path: Path, changes: Sequence[Change] = ()) -> Spec:
     scenario = _valid_scenario(apply_edits(given, scenario_edits, Scenario), sources)
     place = find_topology(scenario.topology, scenario_path)
     topology_edits = [edit for edit in edits if edit.is_of_topology]
-    topology = _read_topology(place, topology_edits)
+    topology = _read_topology(place, topology_edits, foreign_endpoints)
     faults = [*scenario_faults(scenario, topology), *(() if changes else death_faults(scenario, topology))]
     raise_faults(faults, sources)
-    phases = tuple(_phases(scenario, place, topology_edits, sources.whole))
+    phases = tuple(_phases(scenario, place, topology_edits, sources.whole, foreign_endpoints))
     return Spec(scenario, topology, given, tuple(changes), phases)
 
 
-def _phases(scenario: Scenario, place: Path, edits: Sequence[Edit], source: str) -> Iterator[Topology]:
+def _phases(
+    scenario: Scenario, place: Path, edits: Sequence[Edit], source: str, foreign_endpoints: bool
+) -> Iterator[Topology]:
     """Yield the topology after each change that is made during the calls."""
     made = list(edits)
     for number, during in enumerate(scenario.during):
@@ -75,7 +84,7 @@ def _phases(scenario: Scenario, place: Path, edits: Sequence[Edit], source: str)
             if not edit.is_of_topology:
                 raise SpecError(edit.source, str(edit.key[0]), "belongs to the scenario: only the topology can change")
         made += added
-        yield _read_topology(place, made)
+        yield _read_topology(place, made, foreign_endpoints)
 
 
 def read_controls(scenario_path: Path, changes: Sequence[Change] = ()) -> dict[str, Spec]:
@@ -120,17 +129,17 @@ def _valid_scenario(document: Document, sources: Sources) -> Scenario:
         raise
 
 
-def _read_topology(path: Path, edits: Sequence[Edit]) -> Topology:
+def _read_topology(path: Path, edits: Sequence[Edit], foreign_endpoints: bool) -> Topology:
     document, sources = _assemble(path)
     document = apply_edits(document, edits, Topology)
     sources.of.update({edit.key: edit.source for edit in edits})
-    fill_in_endpoints(document, sources, path.parent)
+    fill_in_endpoints(document, sources, path.parent, may_be_foreign=foreign_endpoints)
     try:
         topology = validate(Topology, document)
     except ValidationError as error:
         raise_faults(schema_faults(error, Topology, rename=_FILE_NAMES), sources)
         raise
-    raise_faults(list(topology_faults(topology)), sources)
+    raise_faults(list(topology_faults(topology, with_endpoints=not foreign_endpoints)), sources)
     return topology
 
 

@@ -30,7 +30,7 @@ EMULATED: tuple[IPv4Network, ...] = tuple(
 _EMULATED_TEXT = "a private, documentation or benchmark range (" + ", ".join(map(str, EMULATED)) + ")"
 
 
-def topology_faults(topology: Topology) -> Iterator[Fault]:
+def topology_faults(topology: Topology, *, with_endpoints: bool = True) -> Iterator[Fault]:
     """Yield what is wrong between the parts of a topology that is right part by part."""
     unknown = [*_segment_faults(topology), *_end_faults(topology)]
     yield from unknown
@@ -44,7 +44,8 @@ def topology_faults(topology: Topology) -> Iterator[Fault]:
     yield from _bgp_faults(topology)
     yield from _firewall_faults(topology, wiring)
     yield from _pool_faults(topology)
-    yield from endpoint_faults(topology)
+    if with_endpoints:
+        yield from endpoint_faults(topology)
     yield from service_faults(topology)
     for kind, table in topology.media.items():
         for field in ("client_ports", "server_ports"):

@@ -142,9 +142,11 @@ def _checks(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
     if scenario.messages:
         checks.append(judge_messages(run))
     if scenario.calls:
-        checks += [judge_heard(run, spoken), *judge_kinds(run, spoken), *judge_marking(run)]
+        checks += [judge_heard(run, spoken), *judge_kinds(run, spoken)]
         if run.events is not None:
             checks += [judge_audio(run, run.events), *judge_shared(run, run.events)]
+    if scenario.calls or scenario.messages:
+        checks += judge_marking(run)
     if run.plan.traffic:
         checks.append(judge_traffic(run))
     if run.events is not None and any(party.visits for party in scenario.parties.values()):

@@ -1,12 +1,12 @@
-"""Whether media has the ports and the DSCP of its kind, on every link that it crosses and where a leg ends."""
+"""Whether media has the ports of its kind, and it and signaling their DSCP, on every link and where a leg ends."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from testbed.analysis.legs import MEDIA, LegTraffic, Part
+from testbed.analysis.legs import KINDS, MEDIA, LegTraffic, Part
 from testbed.analysis.paths import Step, Walk
 from testbed.analysis.run import Run
-from testbed.plan.marks import has_port, marks_at, transport_kind
+from testbed.plan.marks import has_port, marks_at, signaling_dscp_at, transport_kind
 from testbed.scenario import Leg
 from testbed.verdict.checks import Check
 
@@ -43,8 +43,12 @@ def _lost_at(run: Run, part: Part) -> str:
 
 def judge_marking(run: Run) -> list[Check]:
     """Return the checks of ports and of DSCP on every link; none where no program was told any."""
-    if not any(job.arguments.get("media") for job in run.plan.jobs):
-        return []
+    jobs = run.plan.jobs if run.scenario.calls else ()
+    told = {kind: mark for job in jobs for kind, mark in (job.arguments.get("media") or {}).items()}
+    dscps = {kind: mark["dscp"] for kind, mark in told.items()}
+    for job in run.plan.jobs:
+        if "signaling_dscp" in job.arguments:
+            dscps["signaling"] = job.arguments["signaling_dscp"]
     ports: dict[str, set[int]] = {}
     marks: dict[str, set[int]] = {}
     wrong_ports: list[str] = []
@@ -57,11 +61,11 @@ def judge_marking(run: Run) -> list[Check]:
             what = f"{walk.nodes[0]} sends {kind} from port {first.flow.source_port}, not from {mark['ports']}"
             wrong_ports.append(f"{what} (first frame {first.first_frame})")
         wrong_marks += _unlike_configured(run, walk, int(mark["dscp"]))
-    told = {kind: mark for job in run.plan.jobs for kind, mark in (job.arguments.get("media") or {}).items()}
-    return [
-        _check("ports", {kind: mark["ports"] for kind, mark in told.items()}, ports, wrong_ports),
-        _check("dscp", {kind: mark["dscp"] for kind, mark in told.items()}, marks, wrong_marks),
-    ]
+    for walk, dscp in _signaling_walks(run):
+        marks.setdefault("signaling", set()).add(walk.steps[0].flow.dscp)
+        wrong_marks += _unlike_configured(run, walk, dscp)
+    checks = [_check("ports", {kind: mark["ports"] for kind, mark in told.items()}, ports, wrong_ports)] if told else []
+    return [*checks, *([_check("dscp", dscps, marks, wrong_marks)] if dscps else [])]
 
 
 def _check(name: str, expected: Mapping[str, Any], seen: Mapping[str, set[int]], wrong: list[str]) -> Check:
@@ -70,9 +74,22 @@ def _check(name: str, expected: Mapping[str, Any], seen: Mapping[str, set[int]],
     if wrong:
         return Check(name, dict(expected), observed, "FAIL", wrong[0], tuple(wrong))
     if not observed:
-        return Check(name, dict(expected), observed, "PASS", "no media was sent by a program that was told any")
+        return Check(name, dict(expected), observed, "PASS", "nothing was sent by a program that was told any")
     words = {"ports": "was sent from ports of its kind", "dscp": "has the DSCP of its kind, wherever links keep it"}
-    return Check(name, dict(expected), observed, "PASS", f"all media ({', '.join(observed)}) {words[name]}")
+    return Check(name, dict(expected), observed, "PASS", f"all that was sent ({', '.join(observed)}) {words[name]}")
+
+
+def _signaling_walks(run: Run) -> Iterator[tuple[Walk, int]]:
+    """Yield the walks of signaling from programs that were told a mark, each with the one that it must have.
+
+    Only what says something: a kernel that refuses or resets a connection answers with the mark of what it was sent.
+    """
+    for walk in run.walks.walks:
+        if walk.kind not in KINDS["signaling"] or not walk.has_payload or walk.steps[0].hop.source != walk.nodes[0]:
+            continue
+        dscp = signaling_dscp_at(run.plan, walk.nodes[0])
+        if dscp is not None:
+            yield walk, dscp
 
 
 def _marked_walks(run: Run) -> Iterator[tuple[Walk, Mapping[str, Any]]]:
@@ -98,6 +115,7 @@ def _unlike_configured(run: Run, walk: Walk, dscp: int) -> Iterator[str]:
         expected = at_node if step.hop.forward else behind
         if step.flow.dscp != expected:
             where = f"{step.packets} packets on {step.hop.link}, first frame {step.first_frame}"
-            yield f"{walk.media} from {walk.nodes[0]} has DSCP {step.flow.dscp}, not {expected} ({where})"
+            what = walk.media or "signaling"
+            yield f"{what} from {walk.nodes[0]} has DSCP {step.flow.dscp}, not {expected} ({where})"
             return
         at_node = behind

@@ -8,19 +8,25 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
-from testbed.catalogue import read_topology_with
-from testbed.endpoints import Endpoint, all_prefixes, expressroute_prefixes, overlaps
+from testbed.catalogue import find_scenario, read_topology_with
+from testbed.cli import app
+from testbed.endpoints import Endpoint, all_prefixes, covers, expressroute_prefixes, overlaps
 from testbed.errors import SpecError, UsageError
-from testbed.plan import destinations
+from testbed.plan import destinations, make_plan
 from testbed.plan.destinations_text import as_json, endpoints_table, summary_lines
+from testbed.plan.names import served_names
 from testbed.scenario import Change
 from testbed.spec.endpoints import read_endpoints
-from testbed.spec.reader import read_topology
+from testbed.spec.reader import read_spec, read_topology
 from testbed.topology import Topology
 
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
 OFFICE365 = TOPOLOGIES / "office365.toml"
+OWN_FILE = TOPOLOGIES / "office365-endpoints.json"
+MICROSOFTS = Path(__file__).with_name("microsoft-endpoints.json")
+"Sets as Microsoft published them on 28 July 2022 (version 2022072800), a few IPv6 prefixes left out."
 ALLOWED: dict[str, Any] = {
     "id": 11,
     "serviceArea": "Skype",
@@ -61,7 +67,7 @@ def ipv4_only(entry: dict[str, Any], *prefixes: str) -> dict[str, Any]:
 
 
 def test_microsofts_format_is_read_with_what_it_may_gain_one_day(tmp_path: Path) -> None:
-    path = written(tmp_path, ALLOWED | {"lifecycle": "general"}, REFUSED)
+    path = written(tmp_path, ALLOWED | {"lifecycle": "general", "ipsV6": [], "expressRoutes": ["x"]}, REFUSED)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     first, second = read_endpoints(path)
     assert (first.id, first.express_route, first.ipv4) == (11, True, (IPv4Network("198.18.64.0/20"),))
@@ -82,7 +88,16 @@ def test_a_set_may_have_names_and_no_addresses(tmp_path: Path) -> None:
         (ALLOWED | {"expressRoute": "yes"}, "expressRoute: must be true or false, not 'yes'"),
         (ALLOWED | {"category": "Best"}, "category: must be 'Optimize', 'Allow' or 'Default', not 'Best'"),
         ({key: ALLOWED[key] for key in ALLOWED if key != "expressRoute"}, "expressRoute: missing"),
-        (ALLOWED | {"expressroute": True}, "expressroute: unknown key; did you mean 'expressRoute'?"),
+        (
+            {key.replace("expressRoute", "expressroute"): ALLOWED[key] for key in ALLOWED},
+            "expressroute: unknown key; did you mean 'expressRoute'?",
+        ),
+        (ALLOWED | {"urls": ["https://lync.com/"]}, "urls.0: must be a host name .* not 'https://lync.com/'"),
+        (ALLOWED | {"urls": "*.lync.com"}, "urls: must be an array, not '.*.lync.com'"),
+        (ALLOWED | {"ips": [3]}, "ips.0: must be an IPv4 or IPv6 prefix .* not 3"),
+        (ALLOWED | {"ips": None}, "ips: must be an array"),
+        (ALLOWED | {"tcpPorts": 443}, "tcpPorts: must be text in quotes, not 443"),
+        (ALLOWED | {"id": "11"}, r"id: must be a whole number, not '11'"),
         ({key: ALLOWED[key] for key in ALLOWED if key not in ("ips", "urls")}, "has neither urls nor ips"),
         ({k: ALLOWED[k] for k in ALLOWED if not k.endswith("Ports")}, "has neither tcpPorts nor udpPorts"),
         (ALLOWED | {"id": 16}, r"entry 2 of 2 \(id 16\): this id stands in an earlier entry already"),
@@ -98,7 +113,15 @@ def test_a_broken_set_is_told_in_one_line(tmp_path: Path, entry: object, problem
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [("{", "is not JSON"), ("{}", "must be an array"), ("[]", "must be an array"), (None, "cannot be read")],
+    [
+        ("{", "is not JSON: Expecting .* line 1 column 2"),
+        ("{}", "must be an array"),
+        ("[]", "must be an array"),
+        ("null", "must be an array"),
+        ("[" * 100_000, "is nested too deeply"),
+        ('[{"id": ' + "9" * 5000 + "}]", "is not JSON: Exceeds the limit"),
+        (None, "cannot be read"),
+    ],
 )
 def test_a_file_that_is_no_list_of_sets_is_told(tmp_path: Path, content: str | None, problem: str) -> None:
     path = tmp_path / "other.json"
@@ -159,7 +182,8 @@ def shown(topology: Topology, ways: tuple[destinations.Way, ...] | None) -> str:
     out = StringIO()
     console = Console(file=out, width=150)
     console.print(endpoints_table(topology.endpoints, ways, "alice"))
-    console.print("\n".join(summary_lines(topology.endpoints, list(overlaps(topology.endpoints)))), soft_wrap=True)
+    lines = summary_lines(topology.endpoints, list(overlaps(topology.endpoints)), ways)
+    console.print("\n".join(lines), soft_wrap=True)
     return out.getvalue()
 
 
@@ -203,22 +227,151 @@ def test_announcements_from_endpoints_need_a_file() -> None:
 
 
 def test_every_prefix_has_its_way_in_the_catalogues_world() -> None:
-    topology = read_topology_with("office365", TOPOLOGIES / "office365-endpoints.json")
+    topology = read_topology_with("office365", OWN_FILE)
     client = destinations.first_client(topology)
     document = as_json(topology.endpoints, [], destinations.ways(topology, client), client)
     rows = document["endpoints"]
     assert isinstance(rows, list) and client == "alice" == document["from"]
-    found = {row["expressRoute"]: [way for way in row["ways"]] for row in rows if row["ways"]}
-    assert all(way["end"] == "DELIVERED" and way["allowed"] for ways in found.values() for way in ways)
-    assert {tuple(way["forward"]) for way in found[True]} == {("customer", "expressroute", "microsoft")}
-    assert {tuple(way["forward"]) for way in found[False]} == {("customer", "internet", "microsoft")}
+    found = [(row["expressRoute"], way) for row in rows for way in row["ways"]]
+    assert all(way["end"] == "DELIVERED" and way["allowed"] for _, way in found)
+    assert {(allowed, tuple(way["forward"])) for allowed, way in found if "prefix" in way} == {
+        (True, ("customer", "expressroute", "microsoft")),
+        (False, ("customer", "internet", "microsoft")),
+    }
+    assert {way["url"] for allowed, way in found if not allowed and "url" in way} == {"cdn.internet.example"}
 
 
-def test_ports_are_told_as_ranges_and_names_as_deciding_by_themselves() -> None:
+def test_ports_are_told_as_ranges() -> None:
     topology = read_topology(OFFICE365)
-    text = shown(topology, destinations.ways(topology, "alice"))
-    assert "udp 3478-3481" in text and "its name decides" in text
+    assert "udp 3478-3481" in shown(topology, destinations.ways(topology, "alice"))
     assert "Way from" not in shown(topology, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "is_covered"),
+    [
+        ("*.lync.com", "webdir.online.LYNC.com", True),
+        ("*.lync.com", "lync.com", False),
+        ("*.lync.com", "lync.com.example", False),
+        ("*.lync.com", "xlync.com", False),
+        ("*cdn.onenote.net", "site-cdn.onenote.net", True),
+        ("autodiscover.*.onmicrosoft.com", "autodiscover.contoso.onmicrosoft.com", True),
+        ("aka.ms", "akaxms", False),
+        ("a[b].example", "ab.example", False),
+    ],
+)
+def test_a_wildcard_stands_for_any_characters(url: str, name: str, is_covered: bool) -> None:
+    assert covers(url, name) is is_covered
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "general/internet-only-traffic",
+        "online/meeting-broadcast",
+        "online/message-rest-external",
+        "cloud-connector/pstn-external",
+        "hybrid/p2p-federated-tls",
+        "asymmetric/prefix-shared-with-other-service",
+    ],
+)
+def test_names_that_the_topology_serves_are_those_that_the_plans_name_servers_have(scenario: str) -> None:
+    spec = read_spec(find_scenario(scenario))
+    known = {name for name, _ in served_names(spec.topology)}
+    plan = make_plan(spec, duration_ns=1_000_000_000, seed=1)
+    asked = {record.name for server in plan.name_servers for record in server.records if record.kind == "A"}
+    assert asked and asked <= known
+
+
+def test_the_shipped_file_lists_all_that_is_emulated_and_nothing_else() -> None:
+    topology = read_topology_with("office365-internet-only", OWN_FILE)
+    ways = destinations.ways(topology, "alice")
+    assert all(way.end == "DELIVERED" and way.is_allowed for way in ways)
+    taken = {
+        way.destination: (way.nodes, "expressroute" in way.forward) for way in ways if isinstance(way.destination, str)
+    }
+    assert taken == {
+        "on-fe.microsoft.example": (("on-fe",), True),
+        "on-edge*.microsoft.example": (("on-edge1", "on-edge2"), True),
+        "cdn.internet.example": (("cdn",), False),
+        "skype-*.internet.example": (("skype-fe", "skype-edge"), False),
+        "telemetry.microsoft.example": (("telemetry",), False),
+        "crl.internet.example": (("crl",), False),
+        "admin-portal.microsoft.example": (("admin-portal",), False),
+    }
+    assert "no host" not in shown(topology, ways).lower()
+    listed = {node for way in ways for node in way.nodes}
+    parts = [topology.pools["online"].roles["front-end"], topology.pools["online"].roles["edge"]]
+    assert listed == {
+        *parts[0],
+        *parts[1],
+        "on-cast",
+        "cdn",
+        "skype-fe",
+        "skype-edge",
+        "telemetry",
+        "crl",
+        "admin-portal",
+    }
+
+
+def test_a_name_goes_against_the_file_where_its_hosts_prefix_is_announced_on_the_circuit() -> None:
+    leak = [
+        """nodes.msee1.routes."198.18.130.0/24"="ms-near\"""",
+        """announcements.leak={prefix="198.18.130.0/24", at="msee1", to=["er-pe1"], communities=["12076:5030"]}""",
+    ]
+    topology = read_topology_with("general/internet-only-traffic", OWN_FILE, leak)
+    against = {way.destination for way in destinations.ways(topology, "alice") if not way.is_allowed}
+    assert against == {"telemetry.microsoft.example", "admin-portal.microsoft.example"}
+    assert "ExpressRoute, against the file: admin-portal" in shown(topology, destinations.ways(topology, "alice"))
+
+
+def test_ones_own_organisation_is_told_the_inner_address(tmp_path: Path) -> None:
+    names = {key: value for key, value in ALLOWED.items() if key != "ips"} | {"urls": ["dc-edge.contoso.example"]}
+    topology = read_topology_with("office365", written(tmp_path, names))
+    assert [way.forward for way in destinations.ways(topology, "alice")] == [("customer",)]
+    assert [way.forward for way in destinations.ways(topology, "carol")] == [("internet", "customer")]
+
+
+def run_command(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["endpoints", *arguments], env={"COLUMNS": "160"})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout
+
+
+@pytest.mark.parametrize("topology", ["office365", "general/internet-only-traffic"])
+def test_a_download_of_microsofts_is_shown_though_nothing_of_it_is_emulated(topology: str) -> None:
+    status, text = run_command(str(MICROSOFTS), "--topology", topology)
+    assert status == 0
+    assert "14 sets: 5 may go over ExpressRoute, 9 never do" in text
+    assert "No host at 41 of 41 destinations (IPv4 prefixes and names)" in text
+    assert "IPv6 is not emulated; prefixes left out: 11" in text
+    document = json.loads(run_command(str(MICROSOFTS), "--topology", topology, "--json")[1])
+    relays = document["endpoints"][0]
+    assert (relays["ways"], relays["not_emulated"]) == ([], ["2603:1063::/38"])
+    assert relays["without_host"] == ["13.107.64.0/18", "52.112.0.0/14", "52.120.0.0/14"]
+
+
+def test_an_own_file_may_mix_what_is_emulated_and_what_is_not(tmp_path: Path) -> None:
+    mixed = ALLOWED | {"urls": ["on-fe.microsoft.example", "*.lync.com"], "ips": ["198.18.64.0/19", "198.18.96.0/20"]}
+    path = written(tmp_path, mixed, ipv4_only(REFUSED, "198.18.64.16/28") | {"urls": ["aka.ms"]})
+    status, text = run_command(str(path), "--topology", "office365")
+    assert status == 1
+    assert "ExpressRoute: on-fe, on-edge1, on-edge2" in text and "no host there: 198.18.96.0/20, *.lync.com" in text
+    assert "ExpressRoute, against the file: on-edge1, on-edge2" in text and "no host there: aka.ms" in text
+    assert "Overlap: 198.18.64.16/28 (id 16, never over ExpressRoute) overlaps 198.18.64.0/19 (id 11" in text
+
+
+def test_what_is_to_run_takes_ipv6_and_refuses_what_would_announce_nothing(tmp_path: Path) -> None:
+    assert with_endpoints(tmp_path, ALLOWED | {"ips": ["198.18.64.0/19", "2001:db8::/32"]}).endpoints
+    with pytest.raises(SpecError, match=r"microsoft-endpoints.json: endpoints: id 11: 13.107.64.0/18: no node"):
+        read_topology(OFFICE365, (Change(set={"endpoints": str(MICROSOFTS)}),))
+    problem = r"o365-er-contoso1.endpoints: would announce nothing: .*mine.json has no IPv4 prefix with expressRoute"
+    for ips in (["2001:db8::/32"], []):
+        with pytest.raises(SpecError, match=problem):
+            with_endpoints(tmp_path, ALLOWED | {"ips": ips}, ipv4_only(REFUSED, "198.18.64.0/19"))
+    with pytest.raises(SpecError, match=r"o365-internet.endpoints: would announce nothing: .* no IPv4 prefix$"):
+        with_endpoints(tmp_path, ALLOWED | {"ips": []})
 
 
 def test_only_a_host_of_the_topology_can_ask() -> None:
