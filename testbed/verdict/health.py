@@ -22,7 +22,7 @@ LOOP_LAG_P99_LIMIT_NS: Final = 100_000_000
 (`python -m benchmarks.calls`), and deadlines are missed that the network met."""
 NETEM_DELAY_LIMIT_NS: Final = 1_000_000
 """Netem does not tell how late it was, so what it did is held to what it was told: the mean delay of a link whose delay
-is constant, to the tolerance of calibration. In 134 sound runs by the wire it was off by at most 0.7 ms."""
+is constant, to the tolerance of calibration. In 98 sound runs by the wire it was off by at most 0.7 ms."""
 _CONSTANT_RATE_BPS: Final = 100_000_000
 "At this rate 1 ms are eight full packets in front of one; at lower ones a queue may be the network's."
 _LEAST_PACKETS: Final = 100
