@@ -131,7 +131,9 @@ def test_an_audit_finds_no_obstacle_to_keyboard_or_screen_reader(
     """By axe-core: names, roles, order of headings, contrast, WCAG 2.1 A and AA and its best practices."""
     page: Path = request.getfixturevalue("report" if which == "damaged" else which)
     if which == "damaged":
-        page.write_text(re.sub(r"(?s)<h1.*?</h1>", "<img src='data:,'><button></button>", page.read_text(encoding="utf-8")))
+        page.write_text(
+            re.sub(r"(?s)<h1.*?</h1>", "<img src='data:,'><button></button>", page.read_text(encoding="utf-8"))
+        )
     axe = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
     script = """
       for (const one of document.querySelectorAll('details')) one.open = true;
