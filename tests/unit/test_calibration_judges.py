@@ -44,7 +44,7 @@ def drawn(distribution: str, seed: int, *, asked: str = "normal", late_ms: float
     trial, random = PLANNED[f"jitter, {asked}"], Random(seed)
     shape = trial.shape.model_copy(update={"jitter_distribution": distribution})
     late = (late_ms * random.random() for _ in range(trial.probes))
-    return [(n, 30 + jitter_ns(shape, random) / MS + next(late)) for n in range(trial.probes)]
+    return [(n, 100 + jitter_ns(shape, random) / MS + next(late)) for n in range(trial.probes)]
 
 
 def distances(delays: list[tuple[int, float]], asked: str) -> Row:
@@ -54,7 +54,7 @@ def distances(delays: list[tuple[int, float]], asked: str) -> Row:
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_a_right_distribution_passes_on_a_rig_that_is_somewhat_late(distribution: str) -> None:
     for seed in range(20):
-        delays = drawn(distribution, seed, asked=distribution, late_ms=0.4)
+        delays = drawn(distribution, seed, asked=distribution, late_ms=2)
         spread, distance, _ = rows(PLANNED[f"jitter, {distribution}"], delays)
         assert spread.ok and distance.ok
 
@@ -67,10 +67,10 @@ def test_every_other_distribution_is_refused(asked: str, is_: str) -> None:
 def test_a_distribution_with_the_right_spread_and_another_form_is_refused() -> None:
     for seed in range(20):
         random = Random(seed)
-        flat = [(n, 30 + 5 * 1.349 * random.uniform(-1, 1)) for n in range(1200)]
+        flat = [(n, 100 + 20 * 1.349 * random.uniform(-1, 1)) for n in range(1200)]
         spread, distance, _ = rows(PLANNED["jitter, normal"], flat)
         assert spread.ok and not distance.ok
-        two = [(n, 30 + 5 * 0.6745 * random.choice((-1, 1))) for n in range(1200)]
+        two = [(n, 100 + 20 * 0.6745 * random.choice((-1, 1))) for n in range(1200)]
         assert not distances(two, "normal").ok
 
 
@@ -90,7 +90,7 @@ def test_no_more_right_links_are_refused_than_is_said(distribution: str) -> None
 def test_a_distribution_that_is_late_by_more_than_a_median_may_be_is_refused() -> None:
     delays = drawn("pareto", 1, asked="pareto")
     assert distances([(n, ms + 0.9) for n, ms in delays], "pareto").ok
-    assert not distances([(n, ms + 1.5) for n, ms in delays], "pareto").ok
+    assert not distances([(n, ms + 3) for n, ms in delays], "pareto").ok
 
 
 def test_an_unknown_distribution_is_no_number() -> None:
@@ -98,20 +98,20 @@ def test_an_unknown_distribution_is_no_number() -> None:
         jitter_share_below("cauchy", 0)
 
 
-@pytest.mark.parametrize(("spread_ms", "ok"), [(5.0, True), (0.0, False), (8.0, False)])
+@pytest.mark.parametrize(("spread_ms", "ok"), [(20.0, True), (0.0, False), (30.0, False)])
 def test_jitter_is_judged_by_its_spread(spread_ms: float, ok: bool) -> None:
     random = Random(1)
-    spread, distance, _ = verdicts("jitter, normal", [(n, 30 + random.gauss(0, spread_ms)) for n in range(1200)])
+    spread, distance, _ = verdicts("jitter, normal", [(n, 100 + random.gauss(0, spread_ms)) for n in range(1200)])
     assert (spread, distance) == (ok, ok)
 
 
 def test_jitter_that_reorders_on_a_link_is_wrong() -> None:
-    late = [(n, 30 + (60 if n % 50 == 0 else 0)) for n in range(1200)]
+    late = [(n, 100 + (150 if n % 50 == 0 else 0)) for n in range(1200)]
     assert rows(PLANNED["jitter, uniform"], late)[2] == Row("jitter, uniform: overtakings", 0, 24, 0, "", False)
 
 
 def test_probes_of_different_links_overtake_nobody() -> None:
-    uneven = [(n, 30 + (20 if n % 8 == 0 else 0)) for n in range(1200)]
+    uneven = [(n, 100 + (50 if n % 32 == 0 else 0)) for n in range(1200)]
     assert rows(PLANNED["jitter, uniform"], uneven)[2].ok
 
 
@@ -126,7 +126,7 @@ def test_error_bars_hold_what_is_true_as_often_as_they_say() -> None:
         held += row.low <= 0.05 <= row.high
     assert held > 178
     spreads = [rows(PLANNED["jitter, normal"], drawn("normal", seed))[0] for seed in range(60)]
-    assert sum((row.low or 0) <= 5 <= (row.high or 0) for row in spreads) > 48
+    assert sum((row.low or 0) <= 20 <= (row.high or 0) for row in spreads) > 48
     medians = [median_interval([Random(seed * 1000 + n).gauss() for n in range(150)]) for seed in range(200)]
     assert sum(low <= 0 <= high for low, high in medians) > 178
 
