@@ -305,7 +305,7 @@ def trials() -> tuple[Trial, ...]:
 
 
 def calibrate(backend: Literal["netem", "wire"], *, timeout_s: float = 60) -> list[Row]:
-    """Run all trials in a fresh world (some 10 s) and return the rows; raise RigError or MissingTool if it cannot be."""
+    """Run all trials in a fresh world (some 10 s) and return the rows; raise RigError, MissingTool."""
     command = tools.sealed(sys.executable, "-m", "testbed.emulation.calibration_process", backend)
     try:
         done = subprocess.run(
