@@ -53,6 +53,7 @@ class Trial:
     "Share of its packets that the worst call got."
 
     def line(self) -> str:
+        """Return the trial in a line, for people."""
         how = "well" if not self.reasons else "; ".join(self.reasons)
         return (
             f"{self.which:5} {self.calls:4} calls: {how} (event loop p99 {self.lag_ms:.0f} ms, worst call"

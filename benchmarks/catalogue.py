@@ -20,7 +20,9 @@ JOBS: Final = 3
 TIME_TARGET_S: Final = 300
 REPORT_TARGET_S: Final = 10
 MEMORY_TARGET_GIB: Final = 4
-_TABLES: Final = ("online", "hybrid", "cloud-connector", "prose", "rules")
+TABLES: Final = ("online", "hybrid", "cloud-connector", "prose", "rules")
+"""What the article says: its tables, its prose and its rules. The others (asymmetric routes, fallback, NAT) are no rows
+of it: they are the project's own, grow with it, and would make the target mean something else."""
 _SAMPLE_S: Final = 1.0
 
 
@@ -28,7 +30,7 @@ def rows() -> list[str]:
     """Return the catalogue's scenarios, without the asymmetric cases and what the project adds of its own."""
     command = [sys.executable, "-m", "testbed", "list", "--json"]
     listed = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    return [entry["scenario"] for entry in listed if entry["table"] in _TABLES]
+    return [entry["scenario"] for entry in listed if entry["table"] in TABLES]
 
 
 def descendants(pid: int) -> list[int]:
@@ -98,19 +100,28 @@ def time_report(results: Path) -> tuple[float, float]:
     return time.monotonic() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main() -> None:
-    scenarios = rows()
-    with tempfile.TemporaryDirectory() as folder:
-        document, peak_kib = run(scenarios, Path(folder))
-        report_s, report_cpu_s = time_report(Path(folder) / "latest")
+def tell(document: dict[str, Any], peak_kib: int, report_s: float, report_cpu_s: float) -> int:
+    """Print how long it took and how much memory; return 1 where a target is missed or a row did not pass."""
     verdicts = Counter(scenario["verdict"] for scenario in document["scenarios"])
     media_s = sum(scenario["media_s"] for scenario in document["scenarios"])
-    print(f"{len(scenarios)} scenarios, --jobs {JOBS}, {len(os.sched_getaffinity(0))} cores: ", end="")
+    peak_gib = peak_kib / 2**20
+    print(f"the article's rows (tables {', '.join(TABLES)}; not the project's own): ", end="")
+    print(f"{len(document['scenarios'])} scenarios, --jobs {JOBS}, {len(os.sched_getaffinity(0))} cores: ", end="")
     print(", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items())))
     print(f"{document['took_s']:.0f} s for {media_s:.0f} s of media (target at most {TIME_TARGET_S} s)")
     print(f"report of all: {report_s:.1f} s ({report_cpu_s:.1f} s of CPU; target less than {REPORT_TARGET_S} s)")
-    print(f"at most {peak_kib / 2**20:.2f} GiB of memory (target less than {MEMORY_TARGET_GIB})")
+    print(f"at most {peak_gib:.2f} GiB of memory (target less than {MEMORY_TARGET_GIB})")
+    is_missed = document["took_s"] > TIME_TARGET_S or report_s >= REPORT_TARGET_S or peak_gib >= MEMORY_TARGET_GIB
+    return int(is_missed or not verdicts or bool(verdicts.keys() - {"PASS", "INCONCLUSIVE"}))
+
+
+def main() -> int:
+    """Run, measure, print; return 1 where a target is missed."""
+    with tempfile.TemporaryDirectory() as folder:
+        document, peak_kib = run(rows(), Path(folder))
+        report_s, report_cpu_s = time_report(Path(folder) / "latest")
+    return tell(document, peak_kib, report_s, report_cpu_s)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

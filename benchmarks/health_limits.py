@@ -59,6 +59,7 @@ class Outcome:
         return not late_reasons_of({"wire": self.wire})
 
     def line(self) -> str:
+        """Return the outcome in a line, for people."""
         late = {name: ns / 1e6 for name, ns in self.wire["lateness_ns"].items()}
         return (
             f"{self.what:18} lateness p50 {late['p50']:6.2f}, p99 {late['p99']:6.2f}, max {late['max']:6.1f} ms;"

@@ -60,6 +60,7 @@ class Outcome:
         return not self.lost and late["p99"] <= WIRE_LATENESS_P99_LIMIT_NS and late["max"] <= WIRE_LATENESS_MAX_LIMIT_NS
 
     def line(self) -> str:
+        """Return the outcome in a line, for people."""
         late = {name: ns / 1e6 for name, ns in self.late_ns.items()}
         return (
             f"{self.core:8} {self.sent_pps:7,.0f} frames/s sent, {self.carried_pps:7,.0f} carried, {self.lost:,} lost"

@@ -81,6 +81,13 @@ class Run:
         return sealed(self.packets)
 
     @cached_property
+    def link_figures(self) -> Json:
+        """What each link did to media, by direction (`links` of quality.json)."""
+        from testbed.analysis.quality.measure import link_figures  # which reads runs
+
+        return link_figures(self)
+
+    @cached_property
     def unreachables(self) -> tuple[Unreachable, ...]:
         """Every ICMP unreachable message."""
         return unreachables(self.packets)

@@ -102,11 +102,14 @@ def as_json(done: list[Calibration]) -> dict[str, Any]:
     }
 
 
-def offset(row: dict[str, Any]) -> float | None:
-    """Return how far the achieved value is from the configured one, in tolerances; None where nothing arrived."""
-    if row["achieved"] is None:
+def offset(row: dict[str, Any], which: str = "achieved") -> float | None:
+    """Return how far the achieved value, or an end of its interval, is from the configured one, in tolerances.
+
+    None where there is none. What is beyond two tolerances is drawn there.
+    """
+    if row[which] is None:
         return None
-    away = float(row["achieved"] - row["configured"])
+    away = float(row[which] - row["configured"])
     return max(-2.0, min(2.0, away / row["tolerance"])) if row["tolerance"] else (2.0 if away else 0.0)
 
 
@@ -118,6 +121,8 @@ def calibration_lines(done: list[Calibration]) -> list[str]:
         for row in one.rows:
             achieved = "nothing" if row.achieved is None else f"{row.achieved:.4g}"
             mark = "ok  " if row.ok else "MISS"
-            told = f"configured {row.configured:g}, achieved {achieved} ± {row.tolerance:.2g} {row.unit}"
+            if row.low is not None:
+                achieved += f" ({row.low:.4g} to {row.high:.4g})"
+            told = f"configured {row.configured:g} ± {row.tolerance:.2g}, achieved {achieved} {row.unit}"
             lines.append(f"  {mark} {row.what}: {told}".rstrip())
     return lines

@@ -46,8 +46,8 @@ class LinkHealth:
     """{"core": "C" or "Python", "precedes": bool, "cpu_ns", "frames", "lateness_ns": {"p50", "p99", "max"},
     "receive_drops", "send_failures"}; None for netem, where the kernel keeps time."""
     links: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    """Link name to {"forward": counters, "return": counters}: received, sent, lost, queue_drops, duplicated, reordered
-    (netem: sent, dropped); where the shape has classes class_drops too, by class."""
+    """Link name to {"forward": counters, "return": counters}: received, sent, lost, queue_drops, duplicated, reordered,
+    send_failures (netem: sent, dropped); where the shape has classes class_drops too, by class."""
 
 
 class LinksHandle(Protocol):

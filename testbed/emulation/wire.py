@@ -76,6 +76,8 @@ class LinkDirection:
         self.duplicated = 0
         self.reordered = 0
         "Packets sent ahead of the delay."
+        self.send_failures = 0
+        "Of `sent`, and of what has no shape: what the kernel did not take, as when the cable is pulled."
         self._random = random
         self._burst_loss = BurstLossState(shape.burst_loss) if shape.burst_loss is not None else None
         self._rate_free_ns = 0
@@ -180,6 +182,7 @@ class LinkDirection:
             "queue_drops": self.queue_drops,
             "duplicated": self.duplicated,
             "reordered": self.reordered,
+            "send_failures": self.send_failures,
         }
 
     def class_drops(self) -> dict[str, int]:

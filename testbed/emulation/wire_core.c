@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION 3
+#define VERSION 4
 #define NANO 1000000000LL
 #define ETHERNET_BYTES 14
 #define BURST 64         /* frames taken, or sent, in one system call */
@@ -49,7 +49,7 @@ struct direction {
     double gauss_next;
     uint32_t mt[MT_WORDS];
     int64_t rate_free_ns, last_due_ns;
-    int64_t received, sent, lost, queue_drops, duplicated, reordered;
+    int64_t received, sent, lost, queue_drops, duplicated, reordered, send_failures;
     int64_t class_limit[CLASSES], class_rate_bps[CLASSES], class_free_ns[CLASSES], class_waiting[CLASSES];
     int64_t turn_ns; /* for which the heap has an entry; 0: none */
     struct queued *first[CLASSES], *last[CLASSES];
@@ -527,7 +527,10 @@ static int send_due(struct wire *w) {
             continue;
         if (sent < 0 && !is_lost_on_send(errno))
             return -1;
-        w->health->send_failures += sent < 0;
+        if (sent < 0) {
+            w->health->send_failures++;
+            out->entries[done].direction->send_failures++;
+        }
         done += sent < 0 ? 1 : sent;
     }
     now_ns = count ? now() : now_ns;

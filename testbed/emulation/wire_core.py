@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from testbed.topology import LinkShape
 
 LIBRARY: Final = Path(__file__).with_name("libwire_core.so")
-_VERSION: Final = 3
+_VERSION: Final = 4
 _NEVER_NS: Final = (1 << 63) - 1
 "Due time of what waits in a class."
 _BUCKETS: Final = 1024
 _MT_WORDS: Final = 624
 _DISTRIBUTIONS: Final = {"uniform": 0, "normal": 1, "pareto": 2}
-_COUNTERS: Final = ("received", "sent", "lost", "queue_drops", "duplicated", "reordered")
+_COUNTERS: Final = ("received", "sent", "lost", "queue_drops", "duplicated", "reordered", "send_failures")
 
 
 class Direction(ctypes.Structure):

@@ -232,6 +232,7 @@ class Wire:
                 if error.errno not in _LOST_ON_SEND:
                     raise
                 self.send_failures += 1
+                route.direction.send_failures += 1
             if index != _UNSHAPED:
                 route.direction.leave(index)
             now_ns = time.time_ns()

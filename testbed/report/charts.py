@@ -17,7 +17,7 @@ from testbed.errors import MissingTool
 
 Spec = dict[str, Any]
 _PACKAGE: Final = "vl-convert-python"
-SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v5.json"
+SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
 WIDTH: Final = 430
 HEIGHT: Final = 150
 STREAM_COLOURS: Final = tuple(f"var(--stream{number})" for number in range(1, 7))

@@ -127,7 +127,8 @@ async def cable_pulled() -> dict[str, Any]:
     await run_batch("ip", ["link set p0 up"], netns_fd=world.b)
     await run_batch("ip", ["link set w0a down", "link set w0a up"])
     after = await exchange(ends[0])
-    return {"before": before, "meanwhile": meanwhile, "after": after, "wire": (await handle.stop()).wire}
+    health = await handle.stop()
+    return {"before": before, "meanwhile": meanwhile, "after": after, "wire": health.wire, "links": health.links}
 
 
 async def killed() -> dict[str, Any]:

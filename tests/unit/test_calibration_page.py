@@ -17,7 +17,7 @@ from testbed.emulation.calibration_run import (
     write_calibration,
 )
 
-RIGHT = Row("delay, <forward>", 20.0, 20.1, 1.0, "ms", True)
+RIGHT = Row("delay, <forward>", 20.0, 20.1, 1.0, "ms", True, 20.0, 20.25)
 WRONG = Row("loss", 0.05, 0.5, 0.02, "", False)
 SILENT = Row("rate", 1.0, None, 0.03, "Mbit/s", False)
 
@@ -26,11 +26,14 @@ def test_tables_and_page_mark_what_was_missed(tmp_path: Path) -> None:
     done = [Calibration("wire", (RIGHT, WRONG, SILENT)), Calibration("netem", (RIGHT,))]
     lines = calibration_lines(done)
     assert lines[0] == "wire: NOT as configured" and lines[4] == "netem: as configured"
-    assert lines[2] == "  MISS loss: configured 0.05, achieved 0.5 ± 0.02"
+    assert lines[2] == "  MISS loss: configured 0.05 ± 0.02, achieved 0.5"
+    assert lines[1] == "  ok   delay, <forward>: configured 20 ± 1, achieved 20.1 (20 to 20.25) ms"
     page = write_calibration(done, tmp_path / "results").read_text()
     assert page.count("missed") == 2 and "nothing arrived" in page and "&lt;forward&gt;" in page
+    assert page.count('class="error"') == 2 and "M100.0 6v8m0-4H112.5m0-4v8" in page and "(20 to 20.25)" in page
     document = json.loads((tmp_path / "results" / "calibration.json").read_text())
     assert [one["right"] for one in document["implementations"]] == [False, True]
+    assert document["implementations"][1]["rows"][0]["high"] == 20.25
 
 
 @pytest.mark.parametrize(

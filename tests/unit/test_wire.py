@@ -1,11 +1,13 @@
 """The wire's core: when packets are due, which are lost, and how late frames left."""
 
+import errno
 import statistics
 from collections.abc import Sequence
 from random import Random
 
 import pytest
 
+from testbed.emulation import wire_process
 from testbed.emulation.wire import (
     LatenessHistogram,
     LinkDirection,
@@ -213,3 +215,28 @@ def test_a_link_with_a_new_shape_treats_what_comes_by_it_and_goes_on_counting() 
     assert link.admit(1000 * MS, 100) == (1001 * MS,)  # a chain begins in its good state
     assert link.admit(1010 * MS, 100) == ()
     assert (link.received, link.lost) == (7, 4)
+
+
+def test_a_frame_that_cannot_be_sent_is_counted_on_its_link() -> None:
+    """The cable behind w1b is pulled; each link gets a frame from its end A."""
+
+    class Switchboard:
+        def __init__(self) -> None:
+            self.frames = ["w0a", "w1a"]
+
+        def recvmsg(self, *_: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, tuple[str]]:
+            if not self.frames:
+                raise BlockingIOError
+            return bytes(12) + b"\x08\x00" + bytes(46), [(0, 0, bytes(16))], 0, (self.frames.pop(0),)
+
+        def sendto(self, frame: bytes, to: tuple[str, int]) -> None:
+            if to[0] == "w1b":
+                raise OSError(errno.ENETDOWN, "Network is down")
+
+    shape = LinkShape()
+    ways = [wire_process.Way(f"link-{n}", "forward", f"w{n}a", f"w{n}b", shape, Random(n)) for n in (0, 1)]
+    wire = wire_process.Wire(iter(ways), Switchboard())  # type: ignore[arg-type]
+    wire._take()
+    wire._send_due()
+    assert [wire.routes[f"link-{n}", "forward"].direction.send_failures for n in (0, 1)] == [0, 1]
+    assert (wire.send_failures, wire.lateness.count) == (1, 2)

@@ -23,6 +23,7 @@ class _Pool:
     "Sum of the squared distances from the mean."
 
     def add(self, passage: Passage) -> None:
+        """Count one stream's packets in."""
         self.entered += len(passage.entered_ns)
         self.lost += int(passage.lost.sum())
         delay_ns = passage.delay_ns
@@ -35,6 +36,7 @@ class _Pool:
         self.mean_ns, self.left = self.mean_ns + apart * len(delay_ns) / left, left
 
     def figures(self) -> Document:
+        """Return packets, lost, and mean and standard deviation of the delay in ns: None where no packet left."""
         document: Document = {"packets": self.entered, "lost": self.lost, "delay_mean_ns": None, "delay_std_ns": None}
         if self.left:
             std_ns = sqrt(self.squares / self.left)

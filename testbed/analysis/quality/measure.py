@@ -41,6 +41,14 @@ def measure(run: Run) -> Document:
     }
 
 
+def link_figures(run: Run) -> Document:
+    """Return `links` of `measure` alone."""
+    achieved = Achieved()
+    for stream in find_streams(run.packets, run.walks, run.network):
+        achieved.add(stream)
+    return achieved.links()
+
+
 def _describe(run: Run, stream: Stream, clock_rate_hz: int | None) -> Document:
     document: Document = {
         "ssrc": stream.ssrc,
