@@ -20,18 +20,33 @@ def _scenario_lines(one: ScenarioComparison) -> Iterator[str]:
     yield f"{one.scenario}: {'different' if one.is_different else 'no difference'} ({compared})"
     for change in one.told:
         yield f"  {change.what}: {change.before} -> {change.after}"
-    for figure in one.different_figures:
-        yield f"  {figure_words(figure)}"
+    for figures in one.different_places:
+        yield f"  {place_words(figures)}"
     for note in one.notes:
         yield f"  {note}"
     for change in one.configured if one.is_different else ():
         yield f"  configured: {change.what}: {change.before} -> {change.after}"
 
 
-def figure_words(figure: Figure) -> str:
-    """Return one figure in words: where, what, both values, and what a difference takes."""
-    where = f"link {figure.name}" if figure.what == "link" else "end to end"
+def place_words(figures: list[Figure]) -> str:
+    """Return what differs at one place in words: where, each figure's two values, and what a difference takes."""
+    return f"{_where(figures[0])}: {', '.join(_figure_words(figure) for figure in figures)}"
+
+
+def _where(figure: Figure) -> str:
+    if figure.what == "party":
+        return figure.name
+    ends = f"{figure.sender} -> {figure.receiver}"
+    return (
+        f"{figure.what}, {ends} ({figure.name})"
+        if figure.what == "end to end"
+        else f"{figure.what} {figure.name}, {ends}"
+    )
+
+
+def _figure_words(figure: Figure) -> str:
+    unit = f" {figure.unit}" if figure.unit else ""
     change = figure.after - figure.before
-    told = f"{figure.before:.3g} {figure.unit} -> {figure.after:.3g} {figure.unit} ({change:+.3g})"
-    limit = f"chance {figure.chance:.1g}" if figure.chance is not None else f"spread {figure.needed:.2g} {figure.unit}"
-    return f"{where}, {figure.sender} -> {figure.receiver}: {figure.figure} {told}; {limit}"
+    told = f"{figure.figure} {figure.before:.3g}{unit} -> {figure.after:.3g}{unit}"
+    limit = f"chance {figure.chance:.1g}" if figure.chance is not None else f"spread {figure.needed:.2g}{unit}"
+    return f"{told} ({change:+.3g}; {limit})"
