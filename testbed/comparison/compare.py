@@ -11,6 +11,7 @@ from testbed.comparison.sides import WHEN, Side, read_sides
 from testbed.comparison.targets import target_changes
 from testbed.comparison.timings import silence_figures, timing_changes, timing_figures, timing_needs
 from testbed.comparison.told import (
+    CHOICE,
     check_changes,
     configured_changes,
     leg_changes,
@@ -40,15 +41,15 @@ def _compare(name: str, one: Side, other: Side) -> ScenarioComparison:
     found = ScenarioComparison(name)
     if broken := [when for when, side in zip(WHEN, (one, other), strict=True) if side.verdict["verdict"] == "ERROR"]:
         found.told += verdict_changes(one, other)
-        found.notes.append(f"nothing else is compared: the rig broke in the run {' and '.join(broken)}")
+        found.not_compared.append(f"nothing else is compared: the rig broke in the run {' and '.join(broken)}")
         return found
     _sort(found, chain(verdict_changes(one, other), leg_changes(one, other), check_changes(one, other)))
-    chosen = any(note.endswith("ICE chooses") for note in found.notes)
+    chosen = any(note.endswith(CHOICE) for note in found.notes)
     _sort(found, () if chosen else relay_changes(one, other))
     configured = ({key: side.manifest.get(key) for key in _CONFIGURED} for side in (one, other))
     found.configured += configured_changes("", *configured)
     if one.quality is None or other.quality is None:
-        found.notes.append("figures are not compared: one of the two has none")
+        found.not_compared.append("figures are not compared: one of the two has none")
         _sort(found, principle_changes(one, other))
         return found
     limits = _limits(found, one, other)
@@ -74,13 +75,13 @@ def _limits(found: ScenarioComparison, one: Side, other: Side) -> Limits:
     late_ms = 0.0
     if slow := [when for when, side in zip(WHEN, (one, other), strict=True) if not side.timing]:
         late_ms = max(1.0, one.late_ms, other.late_ms)
-        found.notes.append(
+        found.not_compared.append(
             f"the rig was too slow in the run {' and '.join(slow)}: median delays count from {late_ms:.3g} ms on; "
             "spreads, jitter, MOS, timings and targets of delay are not compared"
         )
     gaps = [when for when, side in zip(WHEN, (one, other), strict=True) if not side.complete]
     if gaps:
-        found.notes.append(
+        found.not_compared.append(
             "losses, reordering, MOS and targets of them are not compared: the capture is incomplete in the run "
             + " and ".join(gaps)
         )
@@ -91,6 +92,11 @@ def _compare_figures(found: ScenarioComparison, one: Side, other: Side, limits: 
     assert one.quality is not None and other.quality is not None
     robustness = one.quality["e_model"]["loss_robustness"]
     compared = list(pairs(one.quality, other.quality))
+    if any(note.endswith(CHOICE) for note in found.notes) and (elsewhere := [p for p in compared if p.took_other_ways]):
+        found.not_compared.append(
+            f"{', '.join(pair.words for pair in elsewhere)}: not compared, as ICE chose other ways"
+        )
+        compared = [pair for pair in compared if not pair.took_other_ways]
     figures = [figure for pair in compared for figure in media_figures(pair, limits, robustness)]
     if limits.losses:
         found.notes += chain.from_iterable(outages(pair) for pair in compared)
@@ -100,7 +106,9 @@ def _compare_figures(found: ScenarioComparison, one: Side, other: Side, limits: 
         spreads = [told for pair in whole for parts in (pair.before, pair.after) if (told := delays(parts)) is not None]
         needed = timing_needs(one, other, spreads, max((_share_lost(pair) for pair in whole), default=0.0))
         if needed is None:
-            found.notes.append("timings are not compared: lost packets, or an unknown load, make them what they are")
+            found.not_compared.append(
+                "timings are not compared: lost packets, or an unknown load, make them what they are"
+            )
         else:
             waits += timing_figures(one.quality, other.quality, needed)
             found.told += timing_changes(one.quality, other.quality)

@@ -57,6 +57,12 @@ class Pair:
         return sum(runs) / lost if lost else 1.0
 
     @property
+    def took_other_ways(self) -> bool:
+        """Whether packets went from end to end over other links."""
+        ways = [{tuple(part["links"]) for part in parts} for parts in (self.before, self.after)]
+        return self.place[0] == "end to end" and ways[0] != ways[1]
+
+    @property
     def words(self) -> str:
         """Return the place in words."""
         what, name, sender, receiver = self.place

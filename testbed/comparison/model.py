@@ -57,8 +57,10 @@ class ScenarioComparison:
     "What calls felt end to end first, then what parties waited for, then links."
     configured: list[Changed] = field(default_factory=list)
     "What the two were told to be: the cause of a difference, and none itself."
+    not_compared: list[str] = field(default_factory=list)
+    "What could not be compared, and why."
     notes: list[str] = field(default_factory=list)
-    "What could not be compared, or differs by chance alone."
+    "What differs, but by no more than chance or choice explains."
 
     @property
     def different_figures(self) -> list[Figure]:

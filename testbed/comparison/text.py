@@ -12,7 +12,12 @@ def comparison_lines(found: Comparison, *, only_changes: bool = False) -> list[s
     for one in found.scenarios:
         if one.is_different or not only_changes:
             lines += _scenario_lines(one)
-    return lines or ["no difference"]
+    lines = lines or ["no difference"]
+    partly = sum(bool(one.not_compared) and not one.is_different for one in found.scenarios)
+    if only_changes and partly:
+        without = f"{partly} of {len(found.scenarios)} scenarios without a difference"
+        lines.append(f"{without} are compared in part only: without --baseline each says what is not, and why")
+    return lines
 
 
 def _scenario_lines(one: ScenarioComparison) -> Iterator[str]:
@@ -22,7 +27,7 @@ def _scenario_lines(one: ScenarioComparison) -> Iterator[str]:
         yield f"  {change.what}: {change.before} -> {change.after}"
     for figures in one.different_places:
         yield f"  {place_words(figures)}"
-    for note in one.notes:
+    for note in (*one.not_compared, *one.notes):
         yield f"  {note}"
     for change in one.configured if one.is_different else ():
         yield f"  configured: {change.what}: {change.before} -> {change.after}"

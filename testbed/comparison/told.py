@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from testbed.comparison.model import Changed, Kind
 from testbed.comparison.sides import Document, Side
 
-_GONE = "not there"
+CHOICE: Final = "ICE chooses"
+_GONE: Final = "not there"
 
 
 def verdict_changes(one: Side, other: Side) -> Iterator[Changed]:
@@ -44,7 +45,7 @@ def _leg(name: str, one: Document, other: Document) -> Iterator[Changed | str]:
         if (ways[0].get(key) or []) != (ways[1].get(key) or [])
     ]
     if changed and _may_differ(one) and _may_differ(other):
-        yield f"{name}: took another of the ways that are predicted for it; ICE chooses"
+        yield f"{name}: took another of the ways that are predicted for it; {CHOICE}"
     else:
         yield from changed
 
