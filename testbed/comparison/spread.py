@@ -15,6 +15,8 @@ SIGMAS: Final = 4.5
 "As in calibration: of 150,000 equal pairs one is called different."
 RIG_MS: Final = 1.0
 "What the rig itself moves a median by, calibration's tolerance: less than that is no difference of the network's."
+WAY_MS: Final = 2.0
+"The same of a p90 over several links, where what the rig adds on each comes together."
 _PACKETS_PER_SAMPLE: Final = 4
 "Packets of a stream that stand for one independent one: they queue behind each other, and keep their order."
 _P90_SIGMAS: Final = 1.2816
@@ -26,7 +28,7 @@ SENDER_MS: Final = 5.0
 """What the rig moves a mean of RFC 3550's J by, which has in it how evenly the sender sends: of audio up to 2.7 ms
 between runs of the same, on two processors with four worlds at once."""
 _PACKETS_OF_J: Final = 32
-_MAX_DEVIATIONS: Final = 2.0
+_MAX_DEVIATIONS: Final = 1.5
 _LEAST_MOS: Final = 0.1
 "Less is not heard."
 _MOS_OF_R: Final = 0.04
@@ -62,10 +64,10 @@ class Delays:
         errors = self._error_ms(_MEDIAN_ERROR), other._error_ms(_MEDIAN_ERROR)
         return max(RIG_MS, SIGMAS * math.hypot(*errors))
 
-    def spread_needs_ms(self, other: "Delays") -> float:
+    def spread_needs_ms(self, other: "Delays", least_ms: float) -> float:
         """Return by how much p90 less median must differ."""
         errors = self._error_ms(_P90_ERROR), other._error_ms(_P90_ERROR)
-        return max(RIG_MS, SIGMAS * math.hypot(*errors))
+        return max(least_ms, SIGMAS * math.hypot(*errors))
 
 
 @dataclass(frozen=True, slots=True)

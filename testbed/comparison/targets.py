@@ -6,7 +6,7 @@ from typing import Final
 from testbed.comparison.figures import Limits, Pair, delay_changes, delays
 from testbed.comparison.model import Changed
 from testbed.comparison.sides import Document
-from testbed.comparison.spread import CHANCE_LIMIT, RIG_MS, chance_of_losses, chance_of_runs
+from testbed.comparison.spread import CHANCE_LIMIT, RIG_MS, WAY_MS, chance_of_losses, chance_of_runs
 
 Key = tuple[str, str, str, str, str]
 _WORST: Final = ("missed", "met", "unknown")
@@ -79,4 +79,4 @@ def _is_beyond_chance(key: Key, rows: tuple[Document, Document], pair: Pair, lim
         return was is not None and now is not None and difference_ms > was.needs_ms(now, RIG_MS)
     one, other = delays(pair.before), delays(pair.after)
     ways = 2 if figure == "round_trip_ms" else 1
-    return one is not None and other is not None and difference_ms > ways * one.spread_needs_ms(other)
+    return one is not None and other is not None and difference_ms > ways * one.spread_needs_ms(other, WAY_MS)

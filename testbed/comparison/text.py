@@ -52,6 +52,11 @@ def _where(figure: Figure) -> str:
 def _figure_words(figure: Figure) -> str:
     unit = f" {figure.unit}" if figure.unit else ""
     change = figure.after - figure.before
-    told = f"{figure.figure} {figure.before:.3g}{unit} -> {figure.after:.3g}{unit}"
-    limit = f"chance {figure.chance:.1g}" if figure.chance is not None else f"spread {figure.needed:.2g}{unit}"
-    return f"{told} ({change:+.3g}; {limit})"
+    told = f"{figure.figure} {_number(figure.before)}{unit} -> {_number(figure.after)}{unit}"
+    if figure.needed is None:
+        return f"{told} ({'+' * (change > 0)}{_number(change)}; chance {figure.chance:.1g})"
+    return f"{told} ({'+' * (change > 0)}{_number(change)}; spread {_number(figure.needed)}{unit})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -82,7 +82,7 @@ def _relays(side: Side) -> dict[str, str]:
 
 
 def principle_changes(one: Side, other: Side) -> Iterator[Changed | str]:
-    """Yield the principles that came out otherwise; as a note where one run could not tell for want of captures."""
+    """Yield the principles that came out otherwise; as a note where a run could not tell for want of captures."""
     before, after = (_numbered(side.verdict.get("principles") or (), "principle") for side in (one, other))
     if not before or not after:  # judged by an older version, or the rig broke
         return
@@ -93,8 +93,10 @@ def principle_changes(one: Side, other: Side) -> Iterator[Changed | str]:
         if "cannot tell" in outcomes and not (one.complete and other.complete):
             yield f"principle {name}: {outcomes[0]} before and {outcomes[1]} after; a capture is incomplete"
         else:
-            words = [f"{told[name]['outcome']} ({told[name]['reason']})" for told in (before, after)]
-            yield Changed("principle", f"principle {name}", *words)
+            now = (
+                f"{outcomes[1]} ({after[name]['reason']})" if outcomes[1] in ("broken", "cannot tell") else outcomes[1]
+            )
+            yield Changed("principle", f"principle {name}", outcomes[0], now)
 
 
 def _numbered(rows: Any, key: str) -> dict[str, Document]:
