@@ -24,7 +24,11 @@ def export(
     from testbed.tables import read_run
     from testbed.tables.export import export as write
 
-    for path in write(read_run(directory), to, tables=table or (), form=form):
+    try:
+        written = write(read_run(directory), to, tables=table or (), form=form)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UsageError(f"--to: {to}: cannot be a folder: {error.strerror}") from None
+    for path in written:
         out.print(str(path), markup=False)
 
 
@@ -42,14 +46,27 @@ def compare(
     from testbed.comparison.page import write_page
     from testbed.comparison.text import comparison_lines
 
+    if page is not None:
+        check_place("--page", page)
     found = compare_runs(before, after)
     if page is not None:
-        write_page(found, page)
+        try:
+            write_page(found, page)
+        except OSError as error:
+            raise UsageError(f"--page: {page}: cannot be written: {error.strerror}") from None
     if as_json:
         sys.stdout.write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
     else:
         out.print("\n".join(comparison_lines(found, only_changes=baseline)), markup=False)
     raise typer.Exit(1 if baseline and found.is_different else 0)
+
+
+def check_place(option: str, path: Path) -> None:
+    """Raise UsageError where no file can be put at *path*, before any work is done for it."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{option}: {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise UsageError(f"{option}: {path}: is a folder; name a file")
 
 
 def conditions() -> None:

@@ -24,6 +24,8 @@ from testbed.plan.model import Plan
 from testbed.report import write_report
 from testbed.report.charts import library_version
 from testbed.report.junit import junit_xml
+from testbed.report.reading import read_json
+from testbed.report.record import read_run_file
 from testbed.scenario import Change, Control
 from testbed.spec import Spec, reader
 from testbed.targets import Target, as_document
@@ -301,11 +303,11 @@ def rejudge(directory: Path, *, targets: Sequence[Target] | None = None, fail_on
         verdict = write_judgement(directory, targets)
         return RunOutcome(directory, fail_on=frozenset(fail_on), scenarios=[_outcome_again(directory, verdict, {})])
     run_file = directory / "run.json"
-    try:
-        run = json.loads(run_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{directory}: not a results directory: {error}") from None
-    outcome = RunOutcome(directory, interrupted=run["interrupted"], fail_on=frozenset(fail_on))
+    if not run_file.exists():
+        raise UsageError(f"{directory}: not a results directory: it has neither run.json nor manifest.json")
+    read_run_file(directory)
+    run = read_json(run_file)
+    outcome = RunOutcome(directory, interrupted=run.get("interrupted", False), fail_on=frozenset(fail_on))
     for entry in run["scenarios"]:
         place = directory / entry["directory"]
         outcome.scenarios.append(_outcome_again(place, write_judgement(place, targets), entry))

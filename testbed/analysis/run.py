@@ -21,14 +21,14 @@ from testbed.analysis.paths import Walks, follow
 from testbed.analysis.segments import Ends
 from testbed.analysis.texts import unfold
 from testbed.analysis.tls import KEY_LOG, Secrets, open_tls, read_key_log, sealed
-from testbed.errors import TestbedError
+from testbed.errors import UsageError
 from testbed.plan.model import Plan
 from testbed.scenario import Scenario
 
 Json = Mapping[str, Any]
 
 
-class RunError(TestbedError):
+class RunError(UsageError):
     """A run directory lacks a file or a file does not hold what it should."""
 
 

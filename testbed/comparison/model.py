@@ -1,15 +1,19 @@
-"""A comparison as values: what `testbed compare` prints, and its JSON."""
+"""A comparison as values: what `testbed compare` prints, and its JSON (results/README.md describes every key)."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, Final, Literal
 
-FORMAT = 1
+FORMAT: Final = 2
+Kind = Literal["verdict", "leg", "check", "target", "principle", "stream", "link", "timing", "configured"]
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
     """Something that is told in words and differs: a verdict, a leg's way, how a leg ended."""
 
+    kind: Kind
     what: str
     before: str
     after: str
@@ -19,12 +23,13 @@ class Changed:
 class Figure:
     """One figure of both runs."""
 
-    what: str
-    "`link`, or `end to end`: what the calls felt of it all."
+    what: Literal["end to end", "link", "party", "during"]
+    "Where it holds: of a stream, of a link, of what a party waited for, of a change during the call."
     name: str
-    "The link's name (several, if they cannot be told apart), or the stream's ends."
+    "The kind of media, the link (several, if they cannot be told apart), the party, or `silence`."
     sender: str
     receiver: str
+    "Both empty for a party."
     figure: str
     unit: str
     before: float
@@ -35,6 +40,11 @@ class Figure:
     "How likely so great a difference is if nothing changed; None for a figure that `needed` judges."
     is_different: bool
 
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """Return whose figure it is."""
+        return self.what, self.name, self.sender, self.receiver
+
 
 @dataclass(slots=True)
 class ScenarioComparison:
@@ -42,11 +52,15 @@ class ScenarioComparison:
 
     scenario: str
     told: list[Changed] = field(default_factory=list)
+    "The most important first."
     figures: list[Figure] = field(default_factory=list)
+    "What calls felt end to end first, then what parties waited for, then links."
     configured: list[Changed] = field(default_factory=list)
     "What the two were told to be: the cause of a difference, and none itself."
+    not_compared: list[str] = field(default_factory=list)
+    "What could not be compared, and why."
     notes: list[str] = field(default_factory=list)
-    "What could not be compared, or differs by chance alone."
+    "What differs, but by no more than chance or choice explains."
 
     @property
     def different_figures(self) -> list[Figure]:
@@ -54,8 +68,14 @@ class ScenarioComparison:
         return [figure for figure in self.figures if figure.is_different]
 
     @property
+    def different_places(self) -> Iterator[list[Figure]]:
+        """Yield the figures that differ, those of one stream, party or link together."""
+        for _, figures in groupby(self.different_figures, key=lambda figure: figure.place):
+            yield list(figures)
+
+    @property
     def is_different(self) -> bool:
-        """Return whether verdict, paths or figures differ."""
+        """Return whether anything differs that is not configured to."""
         return bool(self.told or self.different_figures)
 
 

@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from testbed import files
 from testbed.comparison.model import Comparison
-from testbed.comparison.text import figure_words
+from testbed.comparison.text import place_words
 
 
 def write_page(found: Comparison, path: Path) -> None:
@@ -15,4 +15,4 @@ def write_page(found: Comparison, path: Path) -> None:
         loader=PackageLoader("testbed.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     template = environment.get_template("comparison.html.j2")
-    files.write_text(path, template.render(found=found, figure_words=figure_words))
+    files.write_text(path, template.render(found=found, place_words=place_words))

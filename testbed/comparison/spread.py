@@ -15,6 +15,8 @@ SIGMAS: Final = 4.5
 "As in calibration: of 150,000 equal pairs one is called different."
 RIG_MS: Final = 1.0
 "What the rig itself moves a median by, calibration's tolerance: less than that is no difference of the network's."
+WAY_MS: Final = 2.0
+"The same of a p90 over several links, where what the rig adds on each comes together."
 _PACKETS_PER_SAMPLE: Final = 4
 "Packets of a stream that stand for one independent one: they queue behind each other, and keep their order."
 _P90_SIGMAS: Final = 1.2816
@@ -22,6 +24,17 @@ _MEDIAN_ERROR: Final = 1.2533
 _P90_ERROR: Final = 1.71
 "Standard errors of median and p90 of a normal distribution, in standard deviations over the root of the count."
 CHANCE_LIMIT: Final = 1e-5
+SENDER_MS: Final = 5.0
+"""What the rig moves a mean of RFC 3550's J by, which has in it how evenly the sender sends: of audio up to 2.7 ms
+between runs of the same, on two processors with four worlds at once."""
+_PACKETS_OF_J: Final = 32
+_MAX_DEVIATIONS: Final = 1.5
+_LEAST_MOS: Final = 0.1
+"Less is not heard."
+_MOS_OF_R: Final = 0.04
+_TIMER_MS: Final = 500.0
+_MOST_LOST: Final = 0.3
+"From here on, retransmissions alone make any setup time."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +64,77 @@ class Delays:
         errors = self._error_ms(_MEDIAN_ERROR), other._error_ms(_MEDIAN_ERROR)
         return max(RIG_MS, SIGMAS * math.hypot(*errors))
 
-    def spread_needs_ms(self, other: "Delays") -> float:
-        """Return by how much p90 less median must differ."""
+    def spread_needs_ms(self, other: "Delays", least_ms: float) -> float:
+        """Return by how much p90 less median must differ.
+
+        Stolen time slices come in lots, of which the count of packets tells nothing: what the rig adds is on top.
+        """
         errors = self._error_ms(_P90_ERROR), other._error_ms(_P90_ERROR)
-        return max(RIG_MS, SIGMAS * math.hypot(*errors))
+        return least_ms + SIGMAS * math.hypot(*errors)
+
+
+@dataclass(frozen=True, slots=True)
+class DelayChanges:
+    """A mean over packets of how much the delay changed from each to the next, in ms; several streams' together."""
+
+    packets: int
+    mean_ms: float
+    error_ms: float
+    "Standard error of the mean."
+
+    @staticmethod
+    def measured(packets: int, mean_ms: float, ipdv_ms: tuple[float, float]) -> "DelayChanges":
+        """Return a stream's; *ipdv_ms* are mean and standard deviation of its absolute changes' source, IPDV."""
+        mean_size_ms, deviation_ms = ipdv_ms
+        # The mean of the squares is the same of a change and of its size, so this is the deviation of the sizes.
+        size_deviation_ms = math.sqrt(max(0.0, deviation_ms**2 - mean_size_ms**2))
+        return DelayChanges(packets, mean_ms, size_deviation_ms / math.sqrt(max(1.0, packets / _PACKETS_PER_SAMPLE)))
+
+    @staticmethod
+    def smoothed(packets: int, mean_ms: float, max_ms: float) -> "DelayChanges":
+        """Return a stream's J: each value remembers some 16 packets, and the greatest lies some deviations out."""
+        error_ms = (max_ms - mean_ms) / _MAX_DEVIATIONS / math.sqrt(max(1.0, packets / _PACKETS_OF_J))
+        return DelayChanges(packets, mean_ms, error_ms)
+
+    @staticmethod
+    def of(parts: Sequence["DelayChanges"]) -> "DelayChanges":
+        """Return several streams' as one, each weighted by its packets."""
+        packets = sum(part.packets for part in parts)
+        mean_ms = sum(part.packets * part.mean_ms for part in parts) / packets
+        error_ms = math.hypot(*(part.packets * part.error_ms for part in parts)) / packets
+        return DelayChanges(packets, mean_ms, error_ms)
+
+    def needs_ms(self, other: "DelayChanges", least_ms: float) -> float:
+        """Return by how much the means must differ to be different."""
+        return max(least_ms, SIGMAS * math.hypot(self.error_ms, other.error_ms))
+
+
+def mos_needs(lost: tuple[int, int], packets: tuple[int, int], together: float, loss_robustness: float) -> float:
+    """Return by how much two MOS must differ, as far as they do through losses, to be different.
+
+    One packet more than were lost is taken for lost, so that a run without a loss has a spread, too. Ie,eff is
+    95 P / (P + Bpl) (G.107), P in percent; a point of R is at most 0.04 of MOS.
+    """
+    errors = []
+    for some, of in zip(lost, packets, strict=True):
+        share = min(0.5, (some + together) / of)
+        error_percent = 100 * math.sqrt(share * (1 - share) * together / of)
+        errors.append(95 * loss_robustness / (100 * some / of + loss_robustness) ** 2 * error_percent)
+    return max(_LEAST_MOS, SIGMAS * _MOS_OF_R * math.hypot(*errors))
+
+
+def retransmissions_ms(share_lost: float) -> float | None:
+    """Return how much longer an exchange may take by chance because packets of it are lost; None: no telling.
+
+    SIP, STUN and TURN ask again after 500 ms, then after twice that, and so on (RFC 3261 timers A and E, RFC 8489
+    section 6.2.1); so many losses of the same question count as are likelier than CHANCE_LIMIT.
+    """
+    if share_lost <= CHANCE_LIMIT:
+        return 0.0
+    if share_lost >= _MOST_LOST:
+        return None
+    losses = math.ceil(math.log(CHANCE_LIMIT) / math.log(share_lost))
+    return float(_TIMER_MS * (2**losses - 1))
 
 
 def chance_of_runs(lost: tuple[int, int], packets: tuple[int, int], together: float) -> float:

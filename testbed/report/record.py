@@ -7,20 +7,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
-from testbed.errors import TestbedError
+from testbed.errors import TestbedError, UsageError
 from testbed.plan.model import Plan
 from testbed.report.file_part import FilePart
 from testbed.report.quality_file import QualityFile
+from testbed.report.reading import read_document, read_json, read_model, read_text, validated
 from testbed.scenario import Control, Scenario, Verdict
 from testbed.topology import Segment
 from testbed.verdict.controls import control_fault
 
 Document = dict[str, Any]
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class LinkSeen(FilePart):
@@ -187,6 +187,16 @@ class RunFile(FilePart):
     scenarios: tuple[ScenarioEntry, ...]
 
 
+class ManifestFile(FilePart):
+    """`manifest.json`, as far as every reader of a run needs it."""
+
+    format: Literal[1] = 1
+    scenario: str
+    in_force: Document | None = None
+    topology: Document | None = None
+    targets: Document | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioRecord:
     """One scenario of a run: its line, and as much of its directory as exists."""
@@ -239,14 +249,20 @@ class RunRecord:
 
 def read_record(run_directory: Path) -> RunRecord:
     """Read a results directory; raise TestbedError, in one line, for a file that is missing, broken or too new."""
-    file = _read_model(run_directory / "run.json", RunFile)
-    if file.format != 1:
-        raise TestbedError(f"{run_directory / 'run.json'}: format: is {file.format}; this version reads format 1")
+    file = read_run_file(run_directory)
     return RunRecord(
         directory=run_directory,
         file=file,
         scenarios=tuple(_read_scenario(run_directory, entry) for entry in file.scenarios),
     )
+
+
+def read_run_file(run_directory: Path) -> RunFile:
+    """Return a run's `run.json`. Raise UsageError, in one line, for one that is missing, broken or too new."""
+    file = read_model(run_directory / "run.json", RunFile)
+    if file.format != 1:
+        raise UsageError(f"{run_directory / 'run.json'}: format: is {file.format}; this version reads format 1")
+    return file
 
 
 def read_events(record: ScenarioRecord) -> Iterator[Document]:
@@ -257,7 +273,7 @@ def read_events(record: ScenarioRecord) -> Iterator[Document]:
     path = record.directory / "events.jsonl"
     if path.name not in record.files:
         return
-    lines = _read_text(path).splitlines()
+    lines = read_text(path).splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             event = json.loads(line)
@@ -272,22 +288,22 @@ def read_events(record: ScenarioRecord) -> Iterator[Document]:
 def _read_scenario(run_directory: Path, entry: ScenarioEntry) -> ScenarioRecord:
     directory = run_directory / entry.directory
     files = tuple(sorted(path.name for path in directory.iterdir() if path.is_file())) if directory.is_dir() else ()
-    manifest = _read_json(directory / "manifest.json") if "manifest.json" in files else {}
+    manifest = read_json(directory / "manifest.json") if "manifest.json" in files else {}
     source = directory / "manifest.json"
     return ScenarioRecord(
         entry=entry,
         directory=directory,
-        verdict=_read_model(directory / "verdict.json", VerdictFile) if "verdict.json" in files else None,
-        plan=_validated(source, "plan", manifest["plan"], Plan) if manifest.get("plan") else None,
-        scenario=_validated(source, "in_force", manifest["in_force"], Scenario) if manifest.get("in_force") else None,
+        verdict=read_model(directory / "verdict.json", VerdictFile) if "verdict.json" in files else None,
+        plan=validated(source, "plan", manifest["plan"], Plan) if manifest.get("plan") else None,
+        scenario=validated(source, "in_force", manifest["in_force"], Scenario) if manifest.get("in_force") else None,
         segments={
-            name: _validated(source, f"topology.segments.{name}", segment, Segment)
+            name: validated(source, f"topology.segments.{name}", segment, Segment)
             for name, segment in (manifest.get("topology") or {}).get("segments", {}).items()
         },
         changes=tuple(_as_change(change) for change in manifest.get("changes") or ()),
         emulation=manifest.get("emulation"),
-        quality=read_quality(directory / "quality.json") if "quality.json" in files else None,
-        timeline=_read_json(directory / "timeline.json") if "timeline.json" in files else None,
+        quality=read_document(directory / "quality.json", QualityFile) if "quality.json" in files else None,
+        timeline=read_json(directory / "timeline.json") if "timeline.json" in files else None,
         files=files,
     )
 
@@ -297,39 +313,6 @@ def _as_change(change: object) -> Document:
     return change if isinstance(change, dict) else {"text": str(change)}
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise TestbedError(f"{path}: cannot be read: {reason}") from None
-
-
-def _read_json(path: Path) -> Document:
-    try:
-        document = json.loads(_read_text(path))
-    except ValueError as error:
-        raise TestbedError(f"{path}: not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise TestbedError(f"{path}: must be one JSON object, not {type(document).__name__}")
-    return document
-
-
-def _read_model(path: Path, model: type[Model]) -> Model:
-    return _validated(path, "", _read_json(path), model)
-
-
 def read_quality(path: Path) -> Document:
     """Return the figures as the document that tables and charts are made of, once it is known to be sound."""
-    document = _read_json(path)
-    _validated(path, "", document, QualityFile)
-    return document
-
-
-def _validated(path: Path, key: str, document: object, model: type[Model]) -> Model:
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in ([key] if key else []) + list(first["loc"]))
-        raise TestbedError(f"{path}: {where}: {first['msg']}") from None
+    return read_document(path, QualityFile)

@@ -1,18 +1,19 @@
 """Every table of a run, each read when it is first asked for; a run's are its scenarios' one below the other."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from testbed.analysis.run import Run
 from testbed.analysis.run import read_run as read_scenario
 from testbed.errors import UsageError
+from testbed.report.quality_file import QualityFile
+from testbed.report.reading import mend, read_document, read_model
+from testbed.report.record import ManifestFile, VerdictFile, read_run_file
 from testbed.tables.capture import flows, packets
 from testbed.tables.schema import COLUMNS, TABLES
 from testbed.tables.sip import sip_transactions
@@ -41,17 +42,17 @@ class RunTables:
     @cached_property
     def media_streams(self) -> pd.DataFrame:
         """A row a stream and stretch of its way (media_streams.parquet)."""
-        return self._joined("media_streams", lambda place: _parquet(place / "media_streams.parquet"))
+        return self._joined("media_streams", lambda place: _marked(place, _parquet(place / "media_streams.parquet")))
 
     @cached_property
     def links(self) -> pd.DataFrame:
         """A row a link and direction that media passed (links.parquet)."""
-        return self._joined("links", lambda place: _parquet(place / "links.parquet"))
+        return self._joined("links", lambda place: _marked(place, _parquet(place / "links.parquet")))
 
     @cached_property
     def legs(self) -> pd.DataFrame:
         """A row a leg of the scenario, as judged."""
-        return self._joined("legs", lambda place: _legs(_document(place / "verdict.json")))
+        return self._joined("legs", lambda place: _legs(read_model(place / "verdict.json", VerdictFile)))
 
     @cached_property
     def sip_transactions(self) -> pd.DataFrame:
@@ -66,7 +67,7 @@ class RunTables:
     @cached_property
     def assessment(self) -> pd.DataFrame:
         """A row a media stream, in the columns of Microsoft's Network Assessment Tool."""
-        return self._joined("assessment", lambda place: pd.DataFrame(_document(place / "quality.json")["assessment"]))
+        return self._joined("assessment", _assessment)
 
     @cached_property
     def _runs(self) -> dict[Path, Run]:
@@ -83,7 +84,21 @@ class RunTables:
             part.assign(scenario=name).iloc[:0] for name, part in list(parts.items())[:1]
         ]
         whole = pd.concat(filled, ignore_index=True)
-        return whole.reindex(columns=list(COLUMNS[table]))
+        return _typed(table, whole.reindex(columns=list(COLUMNS[table])))
+
+
+def _typed(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Give each column its type, whatever its rows hold: one that no row fills would have another."""
+    for column, kind in COLUMNS[name].items():
+        if str(table[column].dtype) == kind:
+            continue
+        try:
+            table[column] = table[column].astype(kind)
+        except (ValueError, TypeError) as error:
+            raise UsageError(
+                f"{name}: column {column}: must be {kind}: {error}; `testbed analyse` may mend it"
+            ) from None
+    return table
 
 
 def read_run(directory: str | Path) -> RunTables:
@@ -93,53 +108,54 @@ def read_run(directory: str | Path) -> RunTables:
     """
     place = Path(directory)
     if (place / "manifest.json").exists():
-        return RunTables(place, {_document(place / "manifest.json")["scenario"]: place})
+        return RunTables(place, {read_model(place / "manifest.json", ManifestFile).scenario: place})
     if not (place / "run.json").exists():
         raise UsageError(f"{place}: not a results directory: it has neither run.json nor manifest.json")
-    entries = _document(place / "run.json")["scenarios"]
-    whole = [entry for entry in entries if entry["verdict"] != "ERROR"]
+    whole = [entry for entry in read_run_file(place).scenarios if entry.verdict != "ERROR"]
     if not whole:
         raise UsageError(f"{place}: no scenario of it left evidence: the rig broke in every one")
-    return RunTables(place, {entry["name"]: place / entry["directory"] for entry in whole})
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}; `testbed analyse` writes it anew") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None
-    return document
+    return RunTables(place, {entry.name or entry.scenario: place / entry.directory for entry in whole})
 
 
 def _parquet(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path, dtype_backend="numpy_nullable")
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}; `testbed analyse` writes it anew") from None
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}; {mend(path)}") from None
+    except ValueError as error:  # pyarrow's ArrowInvalid is one
+        raise UsageError(f"{path}: not a parquet file: {str(error).splitlines()[0]}; {mend(path)}") from None
 
 
-def _legs(verdict: Mapping[str, Any]) -> pd.DataFrame:
+def _assessment(place: Path) -> pd.DataFrame:
+    return _marked(place, pd.DataFrame(read_document(place / "quality.json", QualityFile)["assessment"]))
+
+
+def _marked(place: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Say in every row whether the run's times may be believed and its captures are whole."""
+    trusted = read_model(place / "quality.json", QualityFile).trusted
+    return table.assign(timing_trusted=trusted.timing, capture_complete=trusted.complete)
+
+
+def _legs(verdict: VerdictFile) -> pd.DataFrame:
     rows = [
         {
-            "row": verdict["row"],
-            "flow": leg["flow"],
-            "from": leg["from"],
-            "to": leg["to"],
-            "verdict": leg["verdict"],
-            "disposition": leg["disposition"],
-            "crosses": " ".join(leg["expected"].get("crosses") or ()),
-            "never": " ".join(leg["expected"].get("never") or ()),
-            "segments": " ".join(leg["observed"]["segments"]),
-            "forward": " ".join(leg["observed"]["forward"]),
-            "return": " ".join(leg["observed"]["return"]),
-            "packets_forward": max((link["packets_forward"] for link in leg["observed"]["links"]), default=0),
-            "packets_return": max((link["packets_return"] for link in leg["observed"]["links"]), default=0),
-            "predicted": (leg.get("predicted") or {}).get("agrees"),
-            "reason": leg["reason"],
+            "row": verdict.row,
+            "flow": leg.flow,
+            "from": leg.from_,
+            "to": leg.to,
+            "verdict": leg.verdict,
+            "disposition": leg.disposition,
+            "crosses": " ".join(leg.expected.crosses),
+            "never": " ".join(leg.expected.never),
+            "segments": " ".join(leg.observed.segments),
+            "forward": " ".join(leg.observed.forward),
+            "return": " ".join(leg.observed.return_),
+            "packets_forward": max((link.packets_forward or 0 for link in leg.observed.links), default=0),
+            "packets_return": max((link.packets_return or 0 for link in leg.observed.links), default=0),
+            "predicted": (leg.predicted or {}).get("agrees"),
+            "reason": leg.reason,
         }
-        for leg in verdict["legs"]
+        for leg in verdict.legs
     ]
     return pd.DataFrame(rows)
 

@@ -30,6 +30,8 @@ _NESTED: Final = {
 _QUALITY: Final = ("mouth_to_ear_ms", "r", "mos")
 _LINK: Final = (("link", "string"), ("direction", "string"), ("together_with", "string"))
 _LINK_FIGURES: Final = ("packets", "lost", "delay_mean_ns", "delay_std_ns")
+_TRUST: Final = (("timing_trusted", "bool"), ("capture_complete", "bool"))
+"Of the run as a whole, in every row: whoever reads figures elsewhere has nothing else to tell by."
 
 
 def write_tables(directory: Path, document: Document) -> None:
@@ -41,12 +43,12 @@ def write_tables(directory: Path, document: Document) -> None:
 def _stream_schema() -> Any:
     nested = [(f"{name}_{part}", "float64") for name, parts in _NESTED.items() for part in parts]
     fields = [*_KEY, *_STRETCH, *((name, "int64") for name in _COUNTS)]
-    fields += [*((name, "float64") for name in _VALUES), *nested, *((name, "float64") for name in _QUALITY)]
+    fields += [*((name, "float64") for name in _VALUES), *nested, *((name, "float64") for name in _QUALITY), *_TRUST]
     return pa.schema(fields)
 
 
 def _link_schema() -> Any:
-    return pa.schema([*_LINK, *((name, "int64") for name in _LINK_FIGURES)])
+    return pa.schema([*_LINK, *((name, "int64") for name in _LINK_FIGURES), *_TRUST])
 
 
 def _stream_rows(document: Document) -> Iterator[Document]:
@@ -63,6 +65,7 @@ def _stream_rows(document: Document) -> Iterator[Document]:
                 "links": " ".join(part["links"]),
                 **{name: part.get(name) for name in (*_COUNTS, *_VALUES, *_QUALITY)},
                 **{f"{name}_{key}": (part.get(name) or {}).get(key) for name, keys in _NESTED.items() for key in keys},
+                **_trust(document),
             }
 
 
@@ -70,7 +73,11 @@ def _link_rows(document: Document) -> Iterator[Document]:
     for link, directions in document["links"].items():
         for direction, figures in directions.items():
             together = " ".join(figures.get("together_with", ())) or None
-            yield {"link": link, "direction": direction, **figures, "together_with": together}
+            yield {"link": link, "direction": direction, **figures, "together_with": together, **_trust(document)}
+
+
+def _trust(document: Document) -> Document:
+    return {"timing_trusted": document["trusted"]["timing"], "capture_complete": document["trusted"]["complete"]}
 
 
 def _write(path: Path, rows: list[Document], schema: Any) -> None:

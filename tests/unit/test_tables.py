@@ -17,9 +17,12 @@ from testbed.sweep.columns import FIGURES, LABELS
 from testbed.sweep.table import FORMAT as SWEEP_FORMAT
 from testbed.tables import FORMAT, TABLES, RunTables, read_run
 from testbed.tables.export import export
+from testbed.tables.schema import COLUMNS
 from testbed.verdict import write_judgement
+from testbed.verdict.tables import write_tables
 
 ROOT = Path(__file__).parents[2]
+TRUST = ("timing_trusted", "capture_complete")
 HEAD = "Via: SIP/2.0/UDP 10.0.0.10;branch=z9hG4bK1\r\nCall-ID: c1\r\nCSeq: 1 {}\r\n\r\n"
 
 
@@ -40,7 +43,7 @@ def run(tmp_path: Path) -> RunTables:
     place = wire.write(tmp_path / "run" / "a-b", make_scenario(MEDIA_ER))
     write_judgement(place)
     entry = {"name": "a/b", "scenario": "a/b", "directory": "a-b", "verdict": "PASS"}
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"scenarios": [entry]}))
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"format": 1, "run": "r", "scenarios": [entry]}))
     return read_run(tmp_path / "run")
 
 
@@ -114,7 +117,36 @@ def test_no_column_of_the_files_is_left_out(run: RunTables) -> None:
         columns = pd.read_parquet(run.directory / "a-b" / f"{name}.parquet").columns
         assert {"scenario", *columns} == set(documented()[name])
     quality = json.loads((run.directory / "a-b" / "quality.json").read_text())
-    assert {"scenario", *quality["assessment"][0]} == set(documented()["assessment"])
+    assert {"scenario", *quality["assessment"][0], *TRUST} == set(documented()["assessment"])
+
+
+def test_a_type_does_not_depend_on_the_rows(run: RunTables, tmp_path: Path) -> None:
+    for directory in ("silent", "other"):
+        write_judgement(Wire().write(tmp_path / directory, make_scenario()))
+    both = RunTables(tmp_path, {"a": run.directory / "a-b", "b": tmp_path / "silent"})
+    for tables in (run, both, read_run(tmp_path / "other")):
+        for name, columns in COLUMNS.items():
+            assert {column: str(kind) for column, kind in getattr(tables, name).dtypes.items()} == columns, name
+
+
+def test_lost_counts_stay_whole_numbers_beside_a_null(run: RunTables) -> None:
+    place = run.directory / "a-b"
+    quality = json.loads((place / "quality.json").read_text())
+    nothing = {**quality["assessment"][0], "PacketsReceived": None}
+    (place / "quality.json").write_text(json.dumps({**quality, "assessment": [*quality["assessment"], nothing]}))
+    received = read_run(run.directory).assessment.PacketsReceived
+    assert received.dtype == "Int64" and received.isna().tolist()[-1]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_figures_say_in_every_row_whether_they_may_be_believed(run: RunTables, trusted: bool) -> None:
+    place = run.directory / "a-b"
+    quality = json.loads((place / "quality.json").read_text())
+    quality["trusted"] = {"timing": trusted, "complete": not trusted, "reasons": []}
+    (place / "quality.json").write_text(json.dumps(quality))
+    write_tables(place, quality)
+    for table in (run.media_streams, run.links, run.assessment, *map(pd.read_parquet, place.glob("*.parquet"))):
+        assert len(table) and (table.timing_trusted == trusted).all() and (table.capture_complete != trusted).all()
 
 
 def test_units_are_in_the_names_or_on_the_page(run: RunTables) -> None:
@@ -147,7 +179,8 @@ def test_a_scenarios_directory_is_a_run_of_one(run: RunTables) -> None:
 def test_what_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither run"):
         read_run(tmp_path)
-    (tmp_path / "run.json").write_text('{"scenarios": [{"name": "a", "directory": "a", "verdict": "ERROR"}]}')
+    entry = {"name": "a", "scenario": "a", "directory": "a", "verdict": "ERROR"}
+    (tmp_path / "run.json").write_text(json.dumps({"format": 1, "run": "r", "scenarios": [entry]}))
     with pytest.raises(UsageError, match="the rig broke"):
         read_run(tmp_path)
 

@@ -111,7 +111,7 @@ def test_a_dead_stream_differs_from_one_that_arrived(tmp_path: Path) -> None:
     judged(tmp_path / "before", packets=100)
     judged(tmp_path / "after", packets=100, lost=tuple(range(100)))
     found = compare_runs(tmp_path / "before", tmp_path / "after")
-    lost = [one for one in found.scenarios[0].figures if (one.what, one.name) == ("end to end", "end to end")]
+    lost = [one for one in found.scenarios[0].figures if (one.what, one.name) == ("end to end", "audio")]
     assert [(one.before, one.after, one.is_different) for one in lost if one.figure == "lost"] == [(0, 100, True)]
 
 
