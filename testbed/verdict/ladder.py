@@ -19,6 +19,8 @@ from testbed.verdict.checks import Check, calls_told
 
 _HANDSHAKE: Final = 0x16
 "First byte that a client of TLS sends: the record type (RFC 8446 section 5.1). Of STUN it is 0."
+NO_RELAY: Final = "none"
+"What a row asks for whose party must reach no relay."
 _WORDS: Final = {"udp": "UDP", "tcp": "TCP 443", "tls": "TLS 443"}
 
 
@@ -56,12 +58,14 @@ def judge_relay_transport(run: Run) -> Check:
         ladder = climbed(run, run.scenario.parties[name].node)
         observed[name] = _document(run, name, ladder)
         told.append(_sentence(name, ladder, observed[name]))
-        if not ladder.used:
-            (doubts if run.incomplete or run.sealed_tls else faults).append(
-                f"no media of {name} was seen on its way to a relay of its own"
+        unseen = not ladder.used and bool(run.incomplete or run.sealed_tls)
+        if ladder.used != (() if transport == NO_RELAY else (transport,)):
+            found = (
+                f"reached its relay by {' and '.join(ladder.used)}" if ladder.used else "was not seen to reach a relay"
             )
-        elif ladder.used != (transport,):
-            faults.append(f"media of {name} reached its relay by {' and '.join(ladder.used)}, not {transport}")
+            (doubts if unseen else faults).append(f"media of {name} {found}, not {transport}")
+        elif unseen:
+            doubts.append(f"no media of {name} was seen to reach a relay, but captures are incomplete")
     verdict: Verdict = "FAIL" if faults else "INCONCLUSIVE" if doubts else "PASS"
     reason = (faults or doubts or ["; ".join(told)])[0]
     return Check("relay-transport", dict(wanted), observed, verdict, reason, tuple(told))
