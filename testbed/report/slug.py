@@ -10,7 +10,7 @@ from rich.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Slug:
-    """A name, or a sentence, that folds behind a slash or a dash too: a table folds at blanks alone, then inside the word."""
+    """A name or sentence that folds behind slashes and dashes too: tables fold at blanks alone, then inside the word."""
 
     name: str
     style: str = ""

@@ -135,7 +135,7 @@ def _checks(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
         return [judge_accounting(run), *([judge_relay_transport(run)] if scenario.relay_transports else [])]
     checks = [] if run.events is None else [judge_signed_in(run, run.events)]
     checks += [judge_accounting(run)] if any(node.iptables is not None for node in run.plan.nodes) else []
-    if scenario.calls or scenario.relays or scenario.selected_pair:
+    if scenario.calls or any(leg.flow == "media" for leg in scenario.legs):
         checks += [judge_relays(run, spoken), judge_pair(run, spoken)]
     if scenario.relay_transports:
         checks.append(judge_relay_transport(run))
