@@ -110,9 +110,11 @@ class Way:
 
     @property
     def cell_observed(self) -> frozenset[str] | None:
-        """Return likewise those on which its packets were; None where nothing was judged."""
+        """Return likewise those on which its packets got there; None where they did not, or nothing was judged."""
         seen = [leg.observed for leg in self._own if leg.observed is not None]
-        return frozenset(kind for crossing in seen for kind in crossing.kinds) if seen else None
+        if not seen or any(crossing.dies for crossing in seen):
+            return None
+        return frozenset(kind for crossing in seen for kind in crossing.kinds)
 
     @property
     def _own(self) -> Iterator[ReadLeg]:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Slug:
-    """A name or sentence that folds behind slashes and dashes too: tables fold at blanks alone, then inside the word."""
+    """A name or sentence that folds behind slashes and dashes too: tables fold at blanks alone, else inside a word."""
 
     name: str
     style: str = ""
