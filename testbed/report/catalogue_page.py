@@ -121,7 +121,8 @@ def _flow(row: SummaryRow, flow: str) -> str:
 def _cell(cell: PathCell, row: SummaryRow) -> str:
     why = f"; {', '.join(row.contradictions)}" if row.contradictions else ""
     differs = f" (the article: {cell.article}{why})" if cell.article_differs else ""
-    return f"{cell.party} {cell.observed}{differs}"
+    whose = f"{cell.party}'s" if "dies" in (cell.observed or "") else cell.party
+    return f"{whose} {cell.observed}{differs}"
 
 
 if __name__ == "__main__":

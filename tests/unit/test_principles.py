@@ -13,6 +13,7 @@ from analysis_samples import (
     CAROL,
     CONF,
     EDGE1,
+    EDGE2,
     ER_POOL,
     FE,
     HOTEL_POOL,
@@ -286,22 +287,22 @@ def test_no_principle_holds_of_an_empty_capture(tmp_path: Path, name: str) -> No
 
 def tunnelled(directory: Path, *, onward: str | None = "fe", address: str = FE) -> Finding:
     """Let alice signal through bob's node, her web proxy, which hands on to another node, and return what P4 says."""
-    wire = wire_with(proxy=("bob",), online_front_end=("fe",))
+    wire = wire_with(proxy=("bob",), online_front_end=("fe",), online_edge=("edge1",))
     signal(wire, ("alice", "core", "bob"), (ALICE, 50010), (BOB, 5060))
     if onward is not None:
-        signal(wire, ("bob", "core", "fw-er", "ms", onward), (BOB, 50011), (address, 5060))
+        signal(wire, ("bob", "core", "fw-er", "ms", onward), (BOB, 50011), (address, 5060), at=10)
     scenario = make_scenario(MEDIA_ER)
     parties = {"alice": scenario.parties["alice"].model_copy(update={"proxy": "proxy"})}
     return judge_principles(read_run(wire.write(directory, scenario.model_copy(update={"parties": parties}))))["P4"]
 
 
-def signal(wire: Wire, way: Sequence[str], one: Any, other: Any) -> None:
-    """Let two ends without NAT exchange a SIP request and its answer."""
+def signal(wire: Wire, way: Sequence[str], one: Any, other: Any, at: int = 1) -> None:
+    """Let two ends without NAT exchange a SIP request and its answer; *at*: the first of their IP identifications."""
     request, answer = b"REGISTER sip:contoso.example SIP/2.0\r\n\r\n", b"SIP/2.0 200 OK\r\n\r\n"
-    wire.carry(way, one, other, b"", tcp=Tcp(100, 0, 2, 1))
-    wire.carry(way[::-1], other, one, b"", tcp=Tcp(900, 101, 0x12, 1))
-    wire.carry(way, one, other, request, tcp=Tcp(101, 901, 0x18, 2))
-    wire.carry(way[::-1], other, one, answer, tcp=Tcp(901, 101 + len(request), 0x18, 2))
+    wire.carry(way, one, other, b"", tcp=Tcp(100, 0, 2, at))
+    wire.carry(way[::-1], other, one, b"", tcp=Tcp(900, 101, 0x12, at))
+    wire.carry(way, one, other, request, tcp=Tcp(101, 901, 0x18, at + 1))
+    wire.carry(way[::-1], other, one, answer, tcp=Tcp(901, 101 + len(request), 0x18, at + 1))
 
 
 def test_signaling_through_a_web_proxy_is_followed_to_the_home_server(tmp_path: Path) -> None:
@@ -310,8 +311,8 @@ def test_signaling_through_a_web_proxy_is_followed_to_the_home_server(tmp_path: 
         "holds",
         True,
     )
-    found = tunnelled(tmp_path / "stray", onward="conf", address=CONF)
-    assert (found.outcome, "bob hands on signaling bob -> conf" in found.reason) == ("broken", True)
+    found = tunnelled(tmp_path / "stray", onward="edge2", address=EDGE2)
+    assert (found.outcome, "bob hands on signaling bob -> edge2" in found.reason) == ("broken", True)
     found = tunnelled(tmp_path / "nothing", onward=None)
     assert (found.outcome, "is not seen to hand it on" in found.reason) == ("cannot tell", True)
 
