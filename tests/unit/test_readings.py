@@ -120,8 +120,10 @@ def test_contradictions_are_those_of_the_documentation() -> None:
     named = {e.scenario: set(e.contradictions) for e in ENTRIES}
     assert set().union(*named.values()) <= {number for number, _ in rows}
     for number, where in rows:
-        for scenario in re.findall(r"`([a-z-]+/[a-z0-9-]+)`", where):
-            assert number in named[scenario], (number, scenario)
+        before = ""
+        for scenario, suffix in re.findall(r"`(?:([a-z-]+/[a-z0-9-]+)|\.\.\.(-[a-z0-9-]+))`", where):
+            before = scenario or before
+            assert number in named[before + suffix], (number, before + suffix)
 
 
 def test_a_contradiction_is_given_by_its_number(tmp_path: Path) -> None:
