@@ -5,6 +5,7 @@ What the legs say must be seen is the reading of the article; what the packets d
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, get_args
 
 from testbed.scenario import FlowKind, Scenario
@@ -16,7 +17,7 @@ FLOWS: Final[tuple[str, ...]] = get_args(FlowKind)
 "In the order in which they are shown."
 _WIDE: Final = ("expressroute", "internet")
 _OTHER_WORDS: Final = {"customer": "customer", "microsoft": "Microsoft", "pstn": "PSTN"}
-_ARROW: Final = " → "
+_INSIDE: Final = ("local", "Microsoft", NOTHING_SEEN)
 _FRONT_END, _EDGE = "front-end", "edge"
 
 Ends = tuple[str, str]
@@ -271,13 +272,13 @@ def _in_time(crossings: Iterable[tuple[str, Crossing]]) -> str:
     for after, one in crossings:
         other = stretches.get(after, Crossing(frozenset()))
         stretches[after] = Crossing(other.kinds | one.kinds, other.dies or one.dies)
-    return _joined((crossing.words for crossing in stretches.values()), " then ")
+    return " then ".join(word for word, _ in groupby(crossing.words for crossing in stretches.values()))
 
 
-def _joined(words: Iterable[str], by: str = _ARROW) -> str:
-    """Join words, the same ones in a row told once."""
+def _joined(words: Iterable[str]) -> str:
+    """Join words to a way; what stays inside one network is told once, however many programs it passes there."""
     told: list[str] = []
     for word in words:
-        if told[-1:] != [word]:
+        if told[-1:] != [word] or word not in _INSIDE:
             told.append(word)
-    return by.join(told)
+    return " → ".join(told)

@@ -66,6 +66,11 @@ def test_signaling_goes_on_behind_the_home_server_but_its_cell_ends_there() -> N
     assert guest.cell == {"customer", "expressroute", "microsoft"}
 
 
+def test_a_way_that_comes_back_over_expressroute_has_it_twice() -> None:
+    legs = [leg("dave", "online-front-end", ER, "signaling"), leg("online-front-end", "onprem-edge", ER, "signaling")]
+    assert told(ways(legs, HOMES)) == [("dave", "signaling", "ER → ER")]
+
+
 def test_a_proxy_is_on_the_way_to_the_home_server() -> None:
     legs = [leg("dave", "proxy", LOCAL, "signaling"), leg("proxy", "online-front-end", INTERNET, "signaling")]
     assert path_word(ways(legs, HOMES)[0].cell) == "Internet"
