@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, get_args
 
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from testbed.conditions import PREFIX, condition_change
 from testbed.errors import UsageError
+from testbed.readings import PathCell, path_cells, read_legs
+from testbed.report.paths_grid import PathsRow, PathsTable
+from testbed.report.slug import Slug
 from testbed.scenario import Change, Scenario
 from testbed.spec.change import parse_change
 from testbed.spec.faults import suggest
@@ -37,6 +40,10 @@ class CatalogueEntry:
     title: str
     article: dict[str, dict[str, str]]
     "Flow kind to party to what the article's table prints."
+    cells: tuple[PathCell, ...]
+    "The same beside how it is read: which way each flow of each party must go, by the scenario's legs."
+    contradictions: tuple[str, ...]
+    "Numbers of docs/contradictions.md."
     controls: tuple[str, ...]
     remedy: str | None
     'Whose remedy it shows, "microsoft" or "extra"; None for what is no remedy.'
@@ -50,6 +57,8 @@ class CatalogueEntry:
             "table": self.table,
             "title": self.title,
             "article": self.article,
+            "reading": [{"party": cell.party, "flow": cell.flow, "way": cell.reading} for cell in self.cells],
+            "contradictions": list(self.contradictions),
             "controls": list(self.controls),
             "remedy": self.remedy,
         }
@@ -74,6 +83,8 @@ def _entry(path: Path) -> CatalogueEntry:
         table=scenario.table,
         title=scenario.title,
         article=scenario.article.model_dump(exclude_defaults=True),
+        cells=tuple(path_cells(read_legs(scenario), scenario)),
+        contradictions=scenario.contradictions,
         controls=tuple(scenario.controls),
         remedy=scenario.remedy.kind if scenario.remedy else None,
         path=path,
@@ -196,20 +207,20 @@ def choose(
     return unique
 
 
-def catalogue_table(entries: Sequence[CatalogueEntry]) -> Table:
-    """Lay the catalogue out for a terminal: a row a scenario, its title and what the article says of each party."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Row", no_wrap=True)
-    table.add_column("Scenario")
-    table.add_column("The article says")
-    table.add_column("Controls", justify="right")
-    for entry in entries:
-        article = "\n".join(f"{flow}: {_cell(cells)}" for flow, cells in entry.article.items())
-        beyond = " (beyond Microsoft's remedies)" if entry.remedy == "extra" else ""
-        scenario = Text(f"{entry.scenario}\n{entry.title}{beyond}")
-        table.add_row(Text(entry.row), scenario, Text(article), str(len(entry.controls)))
-    return table
+def catalogue_table(entries: Sequence[CatalogueEntry]) -> PathsTable:
+    """Lay the catalogue out for a terminal: a row a scenario, the article's cells and how they are read."""
+    rows = [
+        PathsRow(
+            entry.row,
+            entry.contradictions,
+            Group(Slug(entry.scenario), Slug(_title(entry), style="dim")),
+            [(cell, Text(cell.reading or "-")) for cell in entry.cells],
+            Text(str(len(entry.controls)), justify="right"),
+        )
+        for entry in entries
+    ]
+    return PathsTable(rows, "Reading", "Controls")
 
 
-def _cell(parties: dict[str, str]) -> str:
-    return ", ".join(f"{party} {path}" for party, path in parties.items())
+def _title(entry: CatalogueEntry) -> str:
+    return f"{entry.title} (beyond Microsoft's remedies)" if entry.remedy == "extra" else entry.title

@@ -1,13 +1,14 @@
 """What a scenario file may say: who calls whom in which topology, what must be seen, and what must turn it red."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from testbed.topology import MediaKind, Name, NodeName, SegmentKind, Table
 from testbed.units import Duration, Rate
 
 FlowKind = Literal["signaling", "media", "dns", "crl", "portal", "telemetry", "cdn", "stream"]
+Contradiction = Annotated[str, StringConstraints(pattern=r"^X[1-9][0-9]*$")]
 TurnTransport = Literal["udp", "tcp", "tls"]
 "Between a client and its relay: UDP on port 3478, TCP or TLS on port 443."
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
@@ -134,6 +135,11 @@ class Death(Table):
     symptom_of: Name | None = None
     "Party whose agent says it; None: the leg's `from`."
 
+    @property
+    def kinds(self) -> frozenset[SegmentKind]:
+        """Return the kinds of segment that its packets cross before they die."""
+        return frozenset((*self.forward, *self.return_))
+
 
 class Leg(Table):
     """One application-layer hop of one flow, and the kinds of segment its packets must and must never cross."""
@@ -218,12 +224,14 @@ class Scenario(Table):
     "What else is sent while the calls have media."
     legs: tuple[Leg, ...]
     article: ArticleCell = ArticleCell()
+    contradictions: tuple[Contradiction, ...] = ()
+    "Where the article contradicts itself on this row, by the numbers of docs/contradictions.md."
     relays: tuple[int, ...] = ()
     "Allowed numbers of TURN relays between the two ends of the media; empty where the row does not say."
     selected_pair: tuple[str, str] | None = None
     "Required candidate types of the selected pair."
-    relay_transports: dict[Name, TurnTransport] = {}
-    "By which transport each of these parties' media must reach its relay: the rung of the fallback ladder."
+    relay_transports: dict[Name, TurnTransport | Literal["none"]] = {}
+    "By which transport each of these parties' media must reach its relay, or none: the rung of the ladder."
     grid: tuple[str, str] | None = None
     "Row and column of this scenario in its table's grid, whose cells the report colours by the route of the media."
     extends: str | None = None

@@ -12,11 +12,12 @@ from typing import Final, get_args
 
 from testbed import files
 from testbed.errors import UsageError
+from testbed.readings import FLOWS, PathCell
 from testbed.report.drops import node_drops
 from testbed.report.picture import draw_picture
 from testbed.report.record import ScenarioRecord, read_record
 from testbed.report.story import leg_ways, replayed_links
-from testbed.report.summary import FLOWS, PathCell, SummaryRow, summary_rows
+from testbed.report.summary import SummaryRow, summary_rows
 from testbed.report.traffic import scenario_traffic
 from testbed.report.ways import LegWays, draw_ways
 from testbed.scenario import Scenario
@@ -31,12 +32,14 @@ TITLES: Final = {
     "nat": "Every two kinds of NAT",
     "asymmetric": "Asymmetric routes",
 }
+_ABBREVIATIONS: Final = ("dns", "crl", "cdn")
 _INTRODUCTION: Final = """# The catalogue
 
 A paragraph and a picture for each scenario, written from runs by `make catalogue RUNS="results/A results/B"`. In the
 pictures, solid lines are media, dashed ones signaling, and numbers are packets of the judged legs each way; of
 asymmetric routes the leg that died is shown, there and back in two colours, with a mark where its packets ended.
-The other signs: [report.md](report.md#the-pictures).
+The other signs: [report.md](report.md#the-pictures). An arrow in a flow's way is where one program hands it to the
+next; X with a number is a contradiction of the article: [contradictions.md](contradictions.md).
 """
 
 
@@ -111,15 +114,17 @@ def _paragraph(record: ScenarioRecord, row: SummaryRow, picture: str) -> str:
 
 
 def _flow(row: SummaryRow, flow: str) -> str:
-    """Say which way a flow of each party went, and what the article prints where that is something else."""
-    cells = [cell for party in row.parties if (cell := row.cell(flow, party)) is not None and cell.observed]
-    told = ", ".join(_cell(cell) for cell in cells)
-    return f"{flow.capitalize()}: {told}" if told else ""
+    """Say which way a flow of each party went, and what the article prints where it is read otherwise."""
+    told = ", ".join(_cell(cell, row) for cell in row.cells if cell.flow == flow and cell.observed)
+    name = flow.upper() if flow in _ABBREVIATIONS else flow.capitalize()
+    return f"{name}: {told}" if told else ""
 
 
-def _cell(cell: PathCell) -> str:
-    differs = f" (the article: {cell.article})" if cell.agrees is False else ""
-    return f"{cell.party} {cell.observed}{differs}"
+def _cell(cell: PathCell, row: SummaryRow) -> str:
+    why = f"; {', '.join(row.contradictions)}" if row.contradictions else ""
+    differs = f" (the article: {cell.article}{why})" if cell.article_differs else ""
+    whose = f"{cell.party}'s" if "dies" in (cell.observed or "") else cell.party
+    return f"{whose} {cell.observed}{differs}"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,17 @@ from testbed.scenario import Verdict
 ROUTES: Final = ("direct", "one relay", "two relays")
 "By how many relays the packets of the media passed."
 NO_ROUTE: Final = "none"
-_STYLES: Final = {"direct": "green", "one relay": "yellow", "two relays": "dark_orange", NO_ROUTE: "red"}
+"No media got through, and the captures prove it."
+UNKNOWN: Final = "unknown"
+_STYLES: Final = {
+    "direct": "green",
+    "one relay": "yellow",
+    "two relays": "dark_orange",
+    NO_ROUTE: "red",
+    UNKNOWN: "default",
+}
+RUNGS: Final = "relay-transport"
+"The check that tells them."
 _RUNGS: Final = {"udp": "UDP", "tcp": "TCP 443", "tls": "TLS 443"}
 _FIRST_RUNG: Final = "udp"
 
@@ -25,13 +35,13 @@ class GridCell:
 
     scenario: str
     route: str
-    'As observed: one of `ROUTES`, several joined by " or ", or `NO_ROUTE`.'
+    'As observed: one of `ROUTES`, several joined by " or ", `NO_ROUTE`, or `UNKNOWN` where nothing tells.'
     verdict: Verdict
 
     @property
     def slug(self) -> str:
         """The route as one word, for colours."""
-        return self.route.replace(" ", "-") if self.route in (*ROUTES, NO_ROUTE) else "several"
+        return self.route.replace(" ", "-") if self.route in (*ROUTES, NO_ROUTE, UNKNOWN) else "several"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,7 @@ class LadderRow:
     party: str
     rung: str
     given_up: str
+    "Rungs tried before it and how long; where none held, the last one too, and when the client said so."
     relay_ms: float | None
     setup_ms: float | None
     rtt_ms: float | None
@@ -76,7 +87,12 @@ def grid_of(record: RunRecord) -> Grid | None:
 def _route(record: ScenarioRecord) -> str:
     counts = sorted({count for told in _observed(record, "relays").values() for count in told})
     named = [ROUTES[count] if count < len(ROUTES) else f"{count} relays" for count in counts]
-    return " or ".join(named) or NO_ROUTE
+    return " or ".join(named) or (NO_ROUTE if _has_no_media(record) else UNKNOWN)
+
+
+def _has_no_media(record: ScenarioRecord) -> bool:
+    """Whether it is proven that media did not get through: a leg of it is a FAIL, which rests on whole captures."""
+    return any(leg.flow == "media" and leg.verdict == "FAIL" for leg in record.legs)
 
 
 def ladder_of(record: RunRecord) -> tuple[LadderRow, ...]:
@@ -85,7 +101,7 @@ def ladder_of(record: RunRecord) -> tuple[LadderRow, ...]:
         (scenario, party, told)
         for scenario in record.scenarios
         if not _is_control(scenario)
-        for party, told in _observed(scenario, "relay-transport").items()
+        for party, told in _observed(scenario, RUNGS).items()
     ]
     first = {
         (_table(scenario), party): told.get("rtt_ms")
@@ -96,10 +112,8 @@ def ladder_of(record: RunRecord) -> tuple[LadderRow, ...]:
         LadderRow(
             scenario=scenario.name,
             party=party,
-            rung=" and ".join(_RUNGS.get(rung, rung) for rung in told["used"]) or NO_ROUTE,
-            given_up=", ".join(
-                f"{_RUNGS.get(name, name)} after {ms:.0f} ms" for name, ms in told["given_up_ms"].items()
-            ),
+            rung=" and ".join(_RUNGS[rung] for rung in told["used"]) or _no_rung(scenario),
+            given_up=_given_up(told),
             relay_ms=told.get("relay_ms"),
             setup_ms=told.get("setup_ms"),
             rtt_ms=told.get("rtt_ms"),
@@ -108,6 +122,19 @@ def ladder_of(record: RunRecord) -> tuple[LadderRow, ...]:
         )
         for scenario, party, told in found
     )
+
+
+def _given_up(told: Mapping[str, Any]) -> str:
+    before = [f"{_RUNGS[name]} after {ms:.0f} ms" for name, ms in told["given_up_ms"].items()]
+    last = [_RUNGS[one["transport"]] for one in told["tried"][-1:] if not told["used"]]
+    told_ms = told.get("unreachable_ms")
+    whole = [f"all after {told_ms:.0f} ms"] if last and told_ms else []
+    return ", ".join(before + last + whole)
+
+
+def _no_rung(record: ScenarioRecord) -> str:
+    checks = record.verdict.checks if record.verdict else ()
+    return UNKNOWN if any((one.check, one.verdict) == (RUNGS, "INCONCLUSIVE") for one in checks) else NO_ROUTE
 
 
 def _is_control(record: ScenarioRecord) -> bool:

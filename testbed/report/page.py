@@ -13,7 +13,7 @@ from testbed.report.grids import grid_of, ladder_of
 from testbed.report.principles import principle_rules
 from testbed.report.record import RunRecord, read_record
 from testbed.report.spread import spreads
-from testbed.report.summary import FLOWS, summary_rows
+from testbed.report.summary import summary_rows
 from testbed.report.targets import targets_view
 from testbed.report.view import scenario_view
 from testbed.report.words import facts, measured, moment, plain
@@ -63,7 +63,6 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "command": " ".join(command) if isinstance(command, list) else command,
         "environment": facts(record.file.environment),
         "scenarios": views,
-        "flows": FLOWS,
         "verdicts": [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]],
         "marks": MARKS,
         **_charts(record),

@@ -83,6 +83,8 @@ class LegJudged(FilePart):
     "The kind of media, of a leg that is about one."
     from_: str = Field(alias="from")
     to: str
+    after: str | None = None
+    "The change during the call that it was judged after."
     expected: Expected = Expected()
     observed: Observed = Observed.model_validate({})
     disposition: str | None = None

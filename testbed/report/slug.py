@@ -10,9 +10,10 @@ from rich.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Slug:
-    """A name that folds behind a slash or a dash: a table folds at blanks alone, and then inside the word."""
+    """A name or sentence that folds behind slashes and dashes too: tables fold at blanks alone, else inside a word."""
 
     name: str
+    style: str = ""
 
     @property
     def _pieces(self) -> list[str]:
@@ -24,8 +25,8 @@ class Slug:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         line = ""
         for piece in self._pieces:
-            if line and len(line) + len(piece) > options.max_width:
-                yield Text(line)
+            if line and len(line) + len(piece.rstrip()) > options.max_width:
+                yield Text(line.rstrip(), style=self.style)
                 line = ""
             line += piece
-        yield Text(line)
+        yield Text(line, style=self.style)

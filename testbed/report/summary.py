@@ -1,47 +1,24 @@
-"""The matrix: what the article's cells say and what was observed, per party and scenario."""
+"""The matrix: the article's cell, how it is read, and which way packets went, per flow and party of a scenario."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rich.table import Table
 from rich.text import Text
 
+from testbed.readings import PathCell, ReadLeg, expected_crossing, observed_crossing, path_cells, read_legs
+from testbed.report.paths_grid import PathsRow, PathsTable
 from testbed.report.record import LegJudged, RunRecord, ScenarioRecord, read_record
 from testbed.report.slug import Slug
 from testbed.scenario import Verdict
 
-FLOWS: Final = ("signaling", "media")
-CELL_WORDS: Final = {"expressroute": "ER", "internet": "Internet", "local": "local"}
-"The article's cells, as the matrix writes them."
-NOTHING_SEEN: Final = "nothing seen"
 _VERDICT_STYLES: Final[dict[Verdict, str]] = {
     "PASS": "green",
     "FAIL": "bold red",
     "INCONCLUSIVE": "yellow",
     "ERROR": "bold magenta",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class PathCell:
-    """How one flow of one party went."""
-
-    flow: str
-    party: str
-    article: str | None
-    "The article's cell in the words of `CELL_WORDS`; None where its table has none."
-    observed: str | None
-    """From the packets: "ER", "Internet", "local", several joined by " + ", or "nothing seen".
-    None if no leg of it was judged."""
-
-    @property
-    def agrees(self) -> bool | None:
-        """Whether the observed path is (one of) the article's; None where one of them is missing."""
-        if self.article is None or self.observed is None:
-            return None
-        return self.observed in self.article.split(" or ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +29,16 @@ class SummaryRow:
     scenario: str
     title: str
     cells: tuple[PathCell, ...]
-    "Per party, signaling before media."
+    "Party by party, signaling before media before other flows; several where a flow leads several ways."
     verdict: Verdict
     reason: str
     broken: tuple[str, ...] = ()
     "The article's principles that its packets break."
-
-    @property
-    def parties(self) -> tuple[str, ...]:
-        """Parties that have a cell, in the scenario's order."""
-        return tuple(dict.fromkeys(cell.party for cell in self.cells))
+    contradictions: tuple[str, ...] = ()
+    "Numbers of docs/contradictions.md."
 
     def cell(self, flow: str, party: str) -> PathCell | None:
-        """Return the cell of one flow of one party."""
+        """Return the first cell of one flow of one party."""
         return next((cell for cell in self.cells if (cell.flow, cell.party) == (flow, party)), None)
 
 
@@ -74,27 +48,24 @@ def summary_rows(run: RunRecord | Path) -> list[SummaryRow]:
     return [_summary_row(scenario) for scenario in record.scenarios]
 
 
-def summary_table(rows: Sequence[SummaryRow]) -> Table:
-    """Return the matrix for the terminal: observed path and the article's cell, marked where they differ."""
-    table = Table(
-        title="Call flows: observed path (the article's cell)",
-        title_justify="left",
-        header_style="bold",
-        pad_edge=False,
-    )
-    table.add_column("Row", no_wrap=True)
-    table.add_column("Scenario", max_width=34)
-    for flow in FLOWS:
-        table.add_column(flow.capitalize())
-    table.add_column("Verdict", no_wrap=True)
-    for row in rows:
-        table.add_row(
+def summary_table(rows: Sequence[SummaryRow]) -> PathsTable:
+    """Return the matrix for the terminal: the article's cell and the observed way; the reading where they differ."""
+    told = [
+        PathsRow(
             row.row,
+            row.contradictions,
             Slug(row.scenario),
-            *(_flow_text(row, flow) for flow in FLOWS),
+            [(cell, _observed_text(cell)) for cell in row.cells],
             Text(row.verdict, style=_VERDICT_STYLES[row.verdict]),
         )
-    return table
+        for row in rows
+    ]
+    return PathsTable(told, "Observed", "Verdict", "Call flows: the article's cell, and the way that packets took")
+
+
+def _observed_text(cell: PathCell) -> Text:
+    text = Text(cell.observed or "not measured", style="bold red" if cell.agrees is False else "")
+    return text.append(f" (≠ {cell.reading})", style="red") if cell.agrees is False else text
 
 
 def reason_lines(rows: Sequence[SummaryRow]) -> list[Text]:
@@ -118,24 +89,15 @@ def broken_principles(rows: Sequence[SummaryRow]) -> str:
 def segment_kinds(record: ScenarioRecord, leg: LegJudged) -> tuple[str, ...]:
     """Return the kinds of segment whose links carried packets of *leg*, in the order of its links.
 
-    A link's kind is the plan's; without a plan, the verdict's own list of segments is taken.
+    A link's kind is the plan's; without a plan, the verdict's own list of segments is taken. Of a leg that must die,
+    the packets are meant that died.
     """
     if record.plan is None:
         return leg.observed.segments
     kind_of = {link.name: link.segment_kind for link in record.plan.links}
-    kinds = (kind_of.get(seen.link, seen.segment) for seen in leg.observed.links if seen.packets)
+    died = (*leg.observed.forward, *leg.observed.return_) if leg.expected.dies else ()
+    kinds = (kind_of.get(name) for name in died or (seen.link for seen in leg.observed.links if seen.packets))
     return tuple(dict.fromkeys(kind for kind in kinds if kind))
-
-
-def path_word(kinds: Iterable[str]) -> str:
-    """Say, in the article's words, which way packets went that crossed these kinds of segment."""
-    crossed = set(kinds)
-    if not crossed:
-        return NOTHING_SEEN
-    wide = [word for kind, word in CELL_WORDS.items() if kind in crossed]
-    if wide:
-        return " + ".join(wide)
-    return "local" if crossed == {"customer"} else " + ".join(sorted(crossed))
 
 
 def _summary_row(record: ScenarioRecord) -> SummaryRow:
@@ -144,47 +106,31 @@ def _summary_row(record: ScenarioRecord) -> SummaryRow:
         row=record.entry.row or (scenario.row if scenario else ""),
         scenario=record.name,
         title=scenario.title if scenario else "",
-        cells=tuple(cell for party in _parties(record) for flow in FLOWS if (cell := _path_cell(record, flow, party))),
+        cells=tuple(_path_cells(record)),
         verdict=record.entry.verdict,
         reason=record.entry.reason or "",
         broken=tuple(
             one.principle for one in (record.verdict.principles if record.verdict else ()) if one.outcome == "broken"
         ),
+        contradictions=scenario.contradictions if scenario else (),
     )
 
 
-def _parties(record: ScenarioRecord) -> list[str]:
-    if record.scenario:
-        return list(record.scenario.parties)
-    return list(dict.fromkeys(leg.from_ for leg in record.legs))
-
-
-def _path_cell(record: ScenarioRecord, flow: str, party: str) -> PathCell | None:
-    legs = [leg for leg in record.legs if leg.flow == flow and party in (leg.from_, leg.to)]
-    article = _article_word(record, flow, party)
-    if not legs and article is None:
-        return None
-    observed = path_word(kind for leg in legs for kind in segment_kinds(record, leg)) if legs else None
-    return PathCell(flow, party, article, observed)
-
-
-def _article_word(record: ScenarioRecord, flow: str, party: str) -> str | None:
+def _path_cells(record: ScenarioRecord) -> list[PathCell]:
     if record.scenario is None:
-        return None
-    article = record.scenario.article
-    cell = (article.signaling if flow == "signaling" else article.media).get(party)
-    return " or ".join(CELL_WORDS.get(word, word) for word in cell.split(" or ")) if cell else None
+        return []
+    legs = [_read_leg(record, leg) for leg in record.legs]
+    return path_cells(legs or read_legs(record.scenario), record.scenario)
 
 
-def _flow_text(row: SummaryRow, flow: str) -> Text:
-    text = Text()
-    for party in row.parties:
-        cell = row.cell(flow, party)
-        if cell is None:
-            continue
-        text.append(f"{chr(10) if text else ''}{party}: ")
-        text.append(cell.observed or "not measured", style="" if cell.agrees is not False else "bold red")
-        if cell.article is not None:
-            mark = "≠ " if cell.agrees is False else ""
-            text.append(f" ({mark}{cell.article})", style="red" if mark else "dim")
-    return text
+def _read_leg(record: ScenarioRecord, leg: LegJudged) -> ReadLeg:
+    kinds = segment_kinds(record, leg)
+    dies = leg.expected.dies
+    return ReadLeg(
+        leg.flow,
+        leg.from_,
+        leg.to,
+        expected_crossing(leg.expected.crosses, dies.kinds if dies else None),
+        None if leg.verdict == "INCONCLUSIVE" and not kinds else observed_crossing(kinds, leg.disposition),
+        leg.after or "",
+    )

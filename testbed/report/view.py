@@ -9,6 +9,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from testbed.plan.model import LinkPlan, Plan, PredictedPath
+from testbed.readings import NOTHING_SEEN
 from testbed.report.drops import NodeDrops, node_drops
 from testbed.report.figures import QualityView, quality_view
 from testbed.report.picture import draw_picture
@@ -110,8 +111,9 @@ class ScenarioView:
     checks: tuple[CheckJudged, ...]
     principles: tuple[PrincipleView, ...]
     control: ControlView | None
-    relays: str | None
-    pair: str | None
+    relays: str
+    pair: str
+    "As observed; a dash where the row's media is not asked about."
     degraded: tuple[str, ...]
     "Why the run's numbers are not to be trusted; empty when they are, or when nothing is known of it."
     health: tuple[tuple[str, str], ...]
@@ -146,8 +148,8 @@ def scenario_view(record: ScenarioRecord, summary: SummaryRow) -> ScenarioView:
         checks=checks,
         principles=principle_views(record),
         control=_control(record),
-        relays=_relays(checks),
-        pair=_selected_pairs(checks),
+        relays=_told(record, "relays", _relays(checks)),
+        pair=_told(record, "selected-pair", _selected_pairs(checks)),
         degraded=_degraded(health),
         health=facts({key: value for key, value in health.items() if key not in ("degraded", "reasons")}),
         shapes=_shapes(record, [one.link for one in traffic.links] if traffic else []),
@@ -172,6 +174,14 @@ def _degraded(health: Document) -> tuple[str, ...]:
         return ()
     said = health["degraded"] if isinstance(health["degraded"], list) else health.get("reasons") or []
     return tuple(plain(reason) for reason in said) or ("over a limit of its health",)
+
+
+def _told(record: ScenarioRecord, check: str, seen: str | None) -> str:
+    """Return what a check saw; where there is nothing, whether nobody looked, or the row has no such check."""
+    if record.verdict is None or not (record.legs or record.verdict.checks):
+        return "not measured"
+    asked = any(one.check == check for one in record.verdict.checks)
+    return seen or (NOTHING_SEEN if asked else "—")
 
 
 def _relays(checks: tuple[CheckJudged, ...]) -> str | None:

@@ -1,13 +1,14 @@
 """The verdict on a run directory. The worst of its parts decides, and the first of those says why."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from testbed.analysis.run import Run, read_run
 from testbed.errors import TestbedError
 from testbed.files import write_json
+from testbed.readings import ReadLeg, Way, expected_crossing, observed_crossing, path_cells
 from testbed.scenario import Leg, Verdict
 from testbed.targets import Target
 from testbed.verdict.accounting import judge_accounting
@@ -16,7 +17,7 @@ from testbed.verdict.conversations import conversations
 from testbed.verdict.deaths import judge_death
 from testbed.verdict.description import describe_leg
 from testbed.verdict.during import before_changes, judge_change, never_judged, stretches
-from testbed.verdict.foresight import judge_prediction
+from testbed.verdict.foresight import judge_prediction, observed_ways
 from testbed.verdict.health import judge_health
 from testbed.verdict.ladder import judge_relay_transport
 from testbed.verdict.legs import LegJudgement, judge_leg
@@ -129,13 +130,14 @@ def _legs(run: Run) -> list[LegJudgement]:
 
 
 def _checks(run: Run, legs: Sequence[LegJudgement]) -> list[Check]:
-    """Return the checks of the row: relays and the selected pair wherever it has media, asked for or not."""
+    """Return the checks of the row: relays and the selected pair wherever it has a call, asked for or not."""
     spoken, scenario = conversations(run), run.scenario
     if any(each.leg.dies for each in legs):
-        return [judge_accounting(run)]  # where a leg is meant to die its call fails: who hears whom is no question
+        # Where a leg is meant to die its call fails: who hears whom is no question.
+        return [judge_accounting(run), *([judge_relay_transport(run)] if scenario.relay_transports else [])]
     checks = [] if run.events is None else [judge_signed_in(run, run.events)]
     checks += [judge_accounting(run)] if any(node.iptables is not None for node in run.plan.nodes) else []
-    if scenario.relays or scenario.selected_pair or any(leg.flow == "media" for leg in scenario.legs):
+    if scenario.calls or any(leg.flow == "media" for leg in scenario.legs):
         checks += [judge_relays(run, spoken), judge_pair(run, spoken)]
     if scenario.relay_transports:
         checks.append(judge_relay_transport(run))
@@ -183,23 +185,41 @@ def _overall(run: Run, legs: list[LegJudgement], checks: list[Check]) -> tuple[V
 
 
 def _article(run: Run, legs: list[LegJudgement]) -> dict[str, Any]:
-    """Return the article's cell and what was observed, party by party."""
-    cell = run.scenario.article
+    """Return the article's cell, how it is read, and what was observed, party by party."""
+    scenario = run.scenario
+    ways = {
+        (cell.flow, cell.party): cell.way
+        for cell in reversed(path_cells([_read_leg(run, leg) for leg in legs], scenario))
+        if cell.way is not None
+    }
     return {
-        flow: {party: {"article": told, "observed": _observed_cell(flow, party, legs)} for party, told in table.items()}
-        for flow, table in (("signaling", cell.signaling), ("media", cell.media))
+        flow: {party: {"article": told, **_read_and_observed(ways.get((flow, party)))} for party, told in table.items()}
+        for flow, table in (("signaling", scenario.article.signaling), ("media", scenario.article.media))
     }
 
 
-def _observed_cell(flow: str, party: str, legs: list[LegJudgement]) -> str | None:
-    """Return what the article would print for the way *party*'s packets went; None where none were seen."""
-    kinds = {
-        step.hop.segment_kind
-        for judged in legs
-        if judged.leg.flow == flow and party in (judged.leg.from_, judged.leg.to)
-        for part in judged.traffic.parts
-        for step in part.steps
-    }
+def _read_leg(run: Run, judged: LegJudgement) -> ReadLeg:
+    leg = judged.leg
+    kinds = {step.hop.segment_kind for part in judged.traffic.parts for step in part.steps}
+    if leg.dies:
+        kinds = {run.network.links[name].segment_kind for way in observed_ways(judged).values() for name in way}
+    return ReadLeg(
+        leg.flow,
+        leg.from_,
+        leg.to,
+        expected_crossing(leg.crosses, leg.dies.kinds if leg.dies else None),
+        observed_crossing(kinds, judged.disposition),
+        judged.when,
+    )
+
+
+def _read_and_observed(way: Way | None) -> dict[str, str | None]:
+    """Return both in the words that the article's cells have; None where no leg says, or nothing was seen."""
+    read, seen = (way.cell, way.cell_observed) if way else (frozenset[str](), None)
+    return {"reading": _cell_word(read), "observed": _cell_word(seen or frozenset())}
+
+
+def _cell_word(kinds: Collection[str]) -> str | None:
     outside = [kind for kind in ("expressroute", "internet") if kind in kinds]
     return (" and ".join(outside) or "local") if kinds else None
 

@@ -19,6 +19,8 @@ from testbed.verdict.checks import Check, calls_told
 
 _HANDSHAKE: Final = 0x16
 "First byte that a client of TLS sends: the record type (RFC 8446 section 5.1). Of STUN it is 0."
+NO_RELAY: Final = "none"
+"What a row asks for whose party must reach no relay."
 _WORDS: Final = {"udp": "UDP", "tcp": "TCP 443", "tls": "TLS 443"}
 
 
@@ -56,11 +58,10 @@ def judge_relay_transport(run: Run) -> Check:
         ladder = climbed(run, run.scenario.parties[name].node)
         observed[name] = _document(run, name, ladder)
         told.append(_sentence(name, ladder, observed[name]))
-        if not ladder.used:
-            (doubts if run.incomplete or run.sealed_tls else faults).append(
-                f"no media of {name} was seen on its way to a relay of its own"
-            )
-        elif ladder.used != (transport,):
+        unseen = not ladder.used and bool(run.incomplete or run.sealed_tls)
+        if unseen or (not ladder.used and transport != NO_RELAY):
+            (doubts if unseen else faults).append(f"no media of {name} was seen on its way to a relay of its own")
+        elif ladder.used != (() if transport == NO_RELAY else (transport,)):
             faults.append(f"media of {name} reached its relay by {' and '.join(ladder.used)}, not {transport}")
     verdict: Verdict = "FAIL" if faults else "INCONCLUSIVE" if doubts else "PASS"
     reason = (faults or doubts or ["; ".join(told)])[0]
@@ -113,7 +114,8 @@ def _document(run: Run, name: str, ladder: Ladder) -> dict[str, Any]:
         "used": list(ladder.used),
         "tried": [{"transport": rung.transport, "first_frame": rung.frame} for rung in ladder.rungs],
         "given_up_ms": {transport: round(ms, 1) for transport, ms in ladder.given_up_ms().items()},
-        "relay_ms": relay[0].get("took_ms") if relay else None,
+        "relay_ms": relay[0].get("took_ms") if relay and not relay[0].get("cause") else None,
+        "unreachable_ms": relay[0].get("took_ms") if relay and relay[0].get("cause") else None,
         "setup_ms": (calls[0].get("timing") or {}).get("setup_ms") if calls else None,
         "rtt_ms": calls[0].get("rtt_ms") if calls else None,
     }
@@ -123,7 +125,12 @@ def _sentence(name: str, ladder: Ladder, told: dict[str, Any]) -> str:
     """Say which rung held, and what the search and the way cost."""
     used = " and ".join(_WORDS[transport] for transport in ladder.used) or "no relay of its own"
     given_up = [f"{_WORDS[transport]} was given up after {ms:.0f} ms" for transport, ms in ladder.given_up_ms().items()]
-    figures = [("relay after", told["relay_ms"]), ("set-up", told["setup_ms"]), ("round trip", told["rtt_ms"])]
+    figures = [
+        ("told after", told["unreachable_ms"]),
+        ("relay after", told["relay_ms"]),
+        ("set-up", told["setup_ms"]),
+        ("round trip", told["rtt_ms"]),
+    ]
     cost = ", ".join(f"{what} {ms:.0f} ms" for what, ms in figures if ms is not None)
     after = f" after {', '.join(given_up)}" if given_up else ""
     return f"media of {name} by {used}{after}{f' ({cost})' if cost else ''}"

@@ -68,14 +68,14 @@ def _each_once(told: Iterable[tuple[object, str]]) -> tuple[str, ...]:
 
 
 def _of_clients(run: Run, spoken: Iterable[Conversation]) -> list[Conversation]:
-    """Return the conversations of the parties that the scenario's media legs name.
+    """Return the conversations of the parties that the scenario's media legs name, of all where it has none.
 
     What it says of relays holds for them: a companion inside the host's own network needs none, nor does a telephone.
     """
     telephones = {job.node for job in run.plan.jobs if job.program == "phone"}
     named = {end for leg in run.scenario.legs if leg.flow == "media" for end in (leg.from_, leg.to)}
     parties = run.scenario.parties
-    clients = {parties[name].node for name in named & set(parties)} - telephones
+    clients = {parties[name].node for name in named & set(parties) or set(parties)} - telephones
     return [each for each in spoken if clients & {each.sender.node, each.receiver.node}]
 
 

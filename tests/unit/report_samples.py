@@ -5,7 +5,7 @@ The packets are made up; which link, direction, segment and verdict goes with wh
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ SEGMENTS: Final = {
 }
 NODES: Final = {
     "contoso": "host:alice host:bob switch:lan-a switch:lan-b router:site-a router:site-b router:core "
-    "firewall:fw-internet router:ce-inet firewall:fw-er router:ce-er",
+    "firewall:fw-internet router:ce-inet firewall:fw-er router:ce-er host:dc-fe host:dc-edge",
     "fabrikam": "host:dave switch:fab-lan router:fab-core firewall:fab-fw-er router:fab-ce-er",
     "tailspin": "switch:tail-dmz firewall:tail-fw router:tail-ce host:tail-edge",
     "internet": "router:transit1 router:transit2 firewall:hotel-nat switch:hotel-lan host:carol host:frank",
@@ -34,7 +34,7 @@ NODES: Final = {
 }
 LINKS: Final = {
     "contoso": "alice/lan-a bob/lan-b site-a/lan-a site-b/lan-b site-a/core site-b/core core/fw-internet "
-    "fw-internet/ce-inet core/fw-er fw-er/ce-er",
+    "fw-internet/ce-inet core/fw-er fw-er/ce-er dc-fe/core dc-edge/core",
     "fabrikam": "dave/fab-lan fab-core/fab-lan fab-core/fab-fw-er fab-fw-er/fab-ce-er",
     "tailspin": "tail-fw/tail-ce tail-fw/tail-dmz tail-edge/tail-dmz",
     "internet": "ce-inet/transit1 transit1/transit2 transit1/msborder transit2/msborder tail-ce/transit2 "
@@ -50,6 +50,8 @@ ROLES: Final = {
     "online-conference": ["on-conf"],
     "online-mediation": ["on-med"],
     "tailspin-edge": ["tail-edge"],
+    "onprem-front-end": ["dc-fe"],
+    "onprem-edge": ["dc-edge"],
     **{party: [party] for party in ("alice", "bob", "carol", "dave", "frank", "phone")},
 }
 _SHAPED: Final = {
@@ -106,6 +108,8 @@ class Sample:
     principles: Sequence[Document] = ()
     controls: Document | None = None
     manifest: bool = True
+    homes: Mapping[str, str] = field(default_factory=dict)
+    contradictions: Sequence[str] = ()
 
     @property
     def directory(self) -> str:
@@ -194,13 +198,17 @@ def scenario_document(sample: Sample) -> Document:
         "table": "asymmetric" if sample.row.startswith("AS") else "online",
         "title": sample.title,
         "topology": "office365",
-        "parties": {party: {"node": party, "uri": f"sip:{party}@contoso.example"} for party in sample.parties},
+        "parties": {
+            party: {"node": party, "home": sample.homes.get(party), "uri": f"sip:{party}@contoso.example"}
+            for party in sample.parties
+        },
         "calls": [{"kind": "p2p", "caller": sample.parties[0], "callee": sample.parties[-1]}],
         "legs": [
             {"flow": leg.flow, "from": leg.from_, "to": leg.to, "crosses": leg.crosses, "never": leg.never}
             for leg in sample.legs
         ],
         "article": sample.article,
+        "contradictions": sample.contradictions,
         "controls": sample.controls or {},
     }
 
@@ -404,6 +412,28 @@ PRINCIPLES_TOLD: Final = [
         ("ER-", "broken", "media carol -> bob over expressroute", ["frame 17 on er-pe1-msee1"]),
     )
 ]
+ONWARD = Sample(
+    "hybrid/conference-online-organiser",
+    "HY-4",
+    "On-premises user inside joins a conference scheduled by an Online user",
+    ["alice"],
+    BOTH_ER,
+    [
+        Leg("signaling", "alice", "onprem-front-end", ["customer"], ["internet"], "alice lan-a site-a core dc-fe"),
+        Leg(
+            "signaling",
+            "onprem-edge",
+            "online-front-end",
+            ER_PATH,
+            ["internet"],
+            "dc-edge core fw-er ce-er er-pe1 msee1 ms-near ms-lan on-fe",
+        ),
+        _alice_media(),
+        Leg("media", "online-edge", "online-conference", ["microsoft"], [], "on-edge1 ms-int-lan on-conf"),
+    ],
+    homes={"alice": "onprem"},
+    contradictions=["X4"],
+)
 P2P_EXTERNAL = Sample(
     "online/p2p-external",
     "ON-2",

@@ -13,6 +13,7 @@ from analysis_samples import (
     CAROL,
     CONF,
     EDGE1,
+    EDGE2,
     ER_POOL,
     FE,
     HOTEL_POOL,
@@ -27,7 +28,7 @@ from analysis_samples import (
 from capture_bytes import Tcp, channel_data, ip_packet, rtp, stun
 
 from testbed.analysis.run import read_run
-from testbed.scenario import Call, Party
+from testbed.scenario import Broadcast, Call, Party
 from testbed.verdict import judge
 from testbed.verdict.principles import OUTCOMES, PRINCIPLES, judge_principles
 from testbed.verdict.principles.finding import Finding
@@ -282,3 +283,47 @@ def test_expressroute_not_used_is_broken_by_neighbours_who_meet_outside(tmp_path
 def test_no_principle_holds_of_an_empty_capture(tmp_path: Path, name: str) -> None:
     found = find(wire_with(onprem_conference=("bob",)), tmp_path, P2P, ONLINE, OWN)
     assert found[name].outcome in ("cannot tell", "does not apply")
+
+
+def tunnelled(directory: Path, *, onward: str | None = "fe", address: str = FE) -> Finding:
+    """Let alice signal through bob's node, her web proxy, which hands on to another node, and return what P4 says."""
+    wire = wire_with(proxy=("bob",), online_front_end=("fe",), online_edge=("edge1",))
+    signal(wire, ("alice", "core", "bob"), (ALICE, 50010), (BOB, 5060))
+    if onward is not None:
+        signal(wire, ("bob", "core", "fw-er", "ms", onward), (BOB, 50011), (address, 5060), at=10)
+    scenario = make_scenario(MEDIA_ER)
+    parties = {"alice": scenario.parties["alice"].model_copy(update={"proxy": "proxy"})}
+    return judge_principles(read_run(wire.write(directory, scenario.model_copy(update={"parties": parties}))))["P4"]
+
+
+def signal(wire: Wire, way: Sequence[str], one: Any, other: Any, at: int = 1) -> None:
+    """Let two ends without NAT exchange a SIP request and its answer; *at*: the first of their IP identifications."""
+    request, answer = b"REGISTER sip:contoso.example SIP/2.0\r\n\r\n", b"SIP/2.0 200 OK\r\n\r\n"
+    wire.carry(way, one, other, b"", tcp=Tcp(100, 0, 2, at))
+    wire.carry(way[::-1], other, one, b"", tcp=Tcp(900, 101, 0x12, at))
+    wire.carry(way, one, other, request, tcp=Tcp(101, 901, 0x18, at + 1))
+    wire.carry(way[::-1], other, one, answer, tcp=Tcp(901, 101 + len(request), 0x18, at + 1))
+
+
+def test_signaling_through_a_web_proxy_is_followed_to_the_home_server(tmp_path: Path) -> None:
+    found = tunnelled(tmp_path / "home")
+    assert (found.outcome, any("bob hands it on: signaling bob -> fe" in told for told in found.evidence)) == (
+        "holds",
+        True,
+    )
+    found = tunnelled(tmp_path / "stray", onward="edge2", address=EDGE2)
+    assert (found.outcome, "bob hands on signaling bob -> edge2" in found.reason) == ("broken", True)
+    found = tunnelled(tmp_path / "nothing", onward=None)
+    assert (found.outcome, "is not seen to hand it on" in found.reason) == ("cannot tell", True)
+
+
+def test_who_only_watches_a_broadcast_need_not_sign_in(tmp_path: Path) -> None:
+    wire = wire_with(online_front_end=("fe",))
+    signaling_by_er(wire)
+    scenario = make_scenario(MEDIA_ER, calls=[ONLINE])
+    parties = {name: scenario.parties[name] for name in ("alice", "bob")}
+    for attendees, outcome in (((), "cannot tell"), (("bob",), "holds")):
+        broadcast = Broadcast(cdn="cdn", attendees=attendees) if attendees else None
+        case = scenario.model_copy(update={"parties": parties, "broadcast": broadcast})
+        found = judge_principles(read_run(wire.write(tmp_path / outcome, case)))["P4"]
+        assert found.outcome == outcome

@@ -97,6 +97,12 @@ def test_the_catalogue_lists_what_the_root_holds(tmp_path: Path, monkeypatch: py
         "table": "online",
         "title": "Ann calls Ben",
         "article": {},
+        "reading": [
+            {"party": "ann", "flow": "signaling", "way": "customer + Microsoft"},
+            {"party": "ann", "flow": "media", "way": "local"},
+            {"party": "ben", "flow": "media", "way": "local"},
+        ],
+        "contradictions": [],
         "controls": ["cable-cut"],
         "remedy": None,
     }
@@ -111,8 +117,23 @@ def test_the_catalogues_table_fits_a_narrow_terminal(tmp_path: Path) -> None:
     screen = Console(width=80, file=written)
     screen.print(catalogue_table(list_scenarios(tmp_path)))
     lines = written.getvalue().splitlines()
-    assert lines[1].split() == ["X-1", "own/call", "media:", "ann", "local,", "ben", "local", "1"]
-    assert lines[2].strip() == "Ann calls Ben"
+    assert lines[0].split() == ["Row", "Scenario", "Party", "Flow", "Article", "Reading", "Controls"]
+    assert [line.split() for line in lines[2:4]] == [
+        ["Ann", "calls", "Ben", "media", "local", "local"],
+        ["ben", "media", "local", "local"],
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_no_scenario_of_the_catalogue_is_cut_off(width: int) -> None:
+    written = StringIO()
+    Console(width=width, file=written, soft_wrap=True).print(catalogue_table(list_scenarios()))
+    lines = written.getvalue().splitlines()
+    assert not [line for line in lines if len(line.rstrip()) > width or "…" in line]
+    start, end = lines[0].index("Scenario"), lines[0].index("Party")
+    assert "asymmetric/nat-pool-not-announced-over-er-media-remedy-announce" in "".join(
+        line[start:end].strip() for line in lines
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,25 @@ from testbed.report.grids import Grid, GridCell, grid_of, grid_table, ladder_of,
 
 
 def record(
-    name: str, *, grid: tuple[str, str] | None = None, table: str = "nat", verdict: str = "PASS", **observed: Any
+    name: str,
+    *,
+    grid: tuple[str, str] | None = None,
+    table: str = "nat",
+    verdict: str = "PASS",
+    legs: tuple[Any, ...] = (),
+    **observed: Any,
 ) -> Any:
     """As much of a scenario's record as the grids read."""
-    checks = tuple(SimpleNamespace(check=check.replace("_", "-"), observed=told) for check, told in observed.items())
+    checks = tuple(
+        SimpleNamespace(check=check.replace("_", "-"), observed=told, verdict=verdict)
+        for check, told in observed.items()
+    )
     return SimpleNamespace(
         name=name,
         entry=SimpleNamespace(verdict=verdict),
         scenario=SimpleNamespace(grid=grid, table=table),
         verdict=SimpleNamespace(checks=checks),
+        legs=legs,
     )
 
 
@@ -29,7 +39,9 @@ def run(*scenarios: Any) -> Any:
 
 
 def rung(used: list[str], rtt_ms: float | None, given_up: dict[str, float] | None = None) -> dict[str, Any]:
-    return {"used": used, "given_up_ms": given_up or {}, "relay_ms": 42.4, "setup_ms": None, "rtt_ms": rtt_ms}
+    tried = [{"transport": name, "first_frame": 1} for name in (*(given_up or {}), *(used or ["tls"]))]
+    times = {"relay_ms": 42.4, "unreachable_ms": None if used else 4013.7, "setup_ms": None, "rtt_ms": rtt_ms}
+    return {"used": used, "tried": tried, "given_up_ms": given_up or {}, **times}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +51,7 @@ def rung(used: list[str], rtt_ms: float | None, given_up: dict[str, float] | Non
         ({"a -> b": [1]}, "one relay", "one-relay"),
         ({"a -> b": [2]}, "two relays", "two-relays"),
         ({"a -> b": [1], "b -> a": [2]}, "one relay or two relays", "several"),
-        (None, "none", "none"),
+        (None, "unknown", "unknown"),
     ],
 )
 def test_a_cell_is_the_route_that_packets_took(relays: Any, route: str, slug: str) -> None:
@@ -47,6 +59,25 @@ def test_a_cell_is_the_route_that_packets_took(relays: Any, route: str, slug: st
     assert grid is not None
     cell = grid.cells["x", "y"]
     assert (cell.route, cell.slug, cell.scenario) == (route, slug, "nat/x-y")
+
+
+@pytest.mark.parametrize(
+    ("flow", "verdict", "route"),
+    [("media", "FAIL", "none"), ("media", "INCONCLUSIVE", "unknown"), ("signaling", "FAIL", "unknown")],
+)
+def test_that_there_is_no_route_must_be_proven(flow: str, verdict: str, route: str) -> None:
+    legs = (SimpleNamespace(flow=flow, verdict=verdict),)
+    grid = grid_of(run(record("nat/x-y", grid=("x", "y"), verdict=verdict, legs=legs, relays=None)))
+    assert grid is not None
+    assert grid.cells["x", "y"].route == route
+
+
+def test_a_scenario_whose_rig_broke_has_an_unknown_route() -> None:
+    broken = record("nat/x-y", grid=("x", "y"), verdict="ERROR")
+    broken.verdict = None
+    grid = grid_of(run(broken))
+    assert grid is not None
+    assert (grid.cells["x", "y"].route, grid.cells["x", "y"].slug) == ("unknown", "unknown")
 
 
 def test_rows_and_columns_are_those_that_ran_and_controls_are_no_cells() -> None:
@@ -106,7 +137,22 @@ def test_each_rung_is_held_against_udp_of_the_same_table() -> None:
     )
     assert [row.added_ms for row in rows] == [0.0, 5.5, None]
     assert [row.rung for row in rows] == ["UDP", "TCP 443", "none"]
-    assert [row.given_up for row in rows] == ["", "UDP after 1001 ms", ""]
+    assert [row.given_up for row in rows] == ["", "UDP after 1001 ms", "TLS 443, all after 4014 ms"]
     console = Console(width=160, record=True, file=io.StringIO())
     console.print(ladder_table(rows))
     assert "UDP after 1001 ms" in console.export_text()
+
+
+def test_nothing_open_stands_beside_the_rungs_and_what_nobody_could_see_is_unknown() -> None:
+    shut = {"alice": rung([], None, {"udp": 1002.0})}
+    rows = ladder_of(
+        run(
+            record("fallback/nothing-open", relay_transport=shut),
+            record("fallback/nothing-open-blind", verdict="INCONCLUSIVE", relay_transport=shut),
+        )
+    )
+    assert [(row.rung, row.given_up) for row in rows] == [
+        ("none", "UDP after 1002 ms, TLS 443, all after 4014 ms"),
+        ("unknown", "UDP after 1002 ms, TLS 443, all after 4014 ms"),
+    ]
+    assert "all after" in narrow(ladder_table(rows))

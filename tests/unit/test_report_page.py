@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import ALL, BROKEN, NOT_ANNOUNCED, P2P_EXTERNAL, P2P_INTERNAL, UNCAPTURED, Sample, write_run
+from report_samples import ALL, BROKEN, NOT_ANNOUNCED, ONWARD, P2P_EXTERNAL, P2P_INTERNAL, UNCAPTURED, Sample, write_run
 
 import testbed.report
 from testbed.errors import TestbedError
@@ -235,6 +235,24 @@ def test_what_is_empty_is_none_in_words() -> None:
     assert (plain({}), plain([]), plain(None)) == ("none", "none", "not measured")
     assert plain({"wire": {}, "agents": {"alice": 1}}) == "wire: none; agents alice: 1"
     assert facts({}) == ()
+
+
+def test_the_matrix_sets_article_reading_and_observation_side_by_side(tmp_path: Path) -> None:
+    page = " ".join(page_of(tmp_path, ONWARD).split())
+    _, cell, reading, observed = page.split('<td class="flow-name">signaling</td>')[1].split("<td", 4)[:4]
+    assert "≠" in cell and cell.endswith("</span></span>ER</td> ")
+    assert "<b>local</b>" in reading and "onprem-front-end" in reading and "<b>ER</b>" in reading
+    assert observed.strip() == 'class="">local → ER</td>'
+    assert '<span class="small">X4</span>' in page
+    stray = replace(P2P_INTERNAL, contradictions=["X1"], article={"media": {"alice": "expressroute"}})
+    assert "read otherwise: </span></span>ER" in page_of(tmp_path / "stray", stray)
+    assert "not as read: </span>Internet" in page_of(tmp_path / "red", NOT_ANNOUNCED)
+
+
+def test_relays_of_a_row_without_a_call_are_not_asked_about(tmp_path: Path) -> None:
+    page = page_of(tmp_path, replace(P2P_INTERNAL, checks=[]))
+    assert page.count(">—</td>\n") == 2
+    assert ">nothing seen</td>" not in page
 
 
 def test_the_matrix_shows_relays_and_the_pair_whether_asked_for_or_not(tmp_path: Path) -> None:

@@ -296,12 +296,30 @@ def test_a_scenario_that_expects_nothing_is_not_a_pass(tmp_path: Path) -> None:
     assert judge(direct().write(tmp_path, make_scenario()))["verdict"] == "INCONCLUSIVE"
 
 
+def shut() -> Wire:
+    """Return media of alice that her firewall does not let out."""
+    wire = Wire()
+    wire.carry(BY_ER[:3], (ALICE, 50000), (EDGE1, 3478), channel_data(rtp(1)))
+    return wire
+
+
 def test_the_articles_cell_stands_beside_the_observed_one(tmp_path: Path) -> None:
     article = ArticleCell(media={"alice": "expressroute"})
     wire = Wire()
     media_by_er(wire, sequence=1)
     media_by_er(wire, sequence=2)
     verdict = judge(wire.write(tmp_path / "a", make_scenario(MEDIA_ER, article=article)))
-    assert verdict["article"]["media"] == {"alice": {"article": "expressroute", "observed": "expressroute"}}
+    er = {"article": "expressroute", "reading": "expressroute", "observed": "expressroute"}
+    assert verdict["article"]["media"] == {"alice": er}
     verdict = judge(direct().write(tmp_path / "b", make_scenario(LOCAL, article=article)))
-    assert verdict["article"]["media"]["alice"]["observed"] == "local"
+    assert verdict["article"]["media"]["alice"] == {**er, "reading": "local", "observed": "local"}
+    for number, lost in enumerate((Wire(), shut())):
+        verdict = judge(lost.write(tmp_path / f"lost{number}", make_scenario(MEDIA_ER, article=article)))
+        assert verdict["article"]["media"]["alice"] == {**er, "observed": None}
+
+
+def test_a_call_that_no_media_leg_is_about_has_its_relays_told(tmp_path: Path) -> None:
+    verdict = judge(call(relays=2).write(tmp_path, make_scenario(SIGNALING_ER, calls=[P2P])))
+    assert check(verdict, "relays")["observed"] == {"alice -> carol": [2], "carol -> alice": [2]}
+    assert check(verdict, "selected-pair")["observed"]["alice"][0]["peer"] == "carol"
+    assert check(verdict, "relays")["verdict"] == "PASS", "nobody asked"

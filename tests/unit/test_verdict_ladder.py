@@ -67,6 +67,18 @@ def test_udp_that_answers_at_once_gives_nothing_up(tmp_path: Path) -> None:
     assert (found["verdict"], found["observed"]["alice"]["given_up_ms"]) == ("PASS", {})
 
 
+def test_a_row_with_nothing_open_asks_for_no_relay(tmp_path: Path) -> None:
+    scenario = make_scenario(MEDIA_ER, relay_transports={"alice": "none"})
+    wire = Wire()
+    asks(wire)
+    found = told(wire.write(tmp_path / "shut", scenario))
+    assert (found["verdict"], found["observed"]["alice"]["used"]) == ("PASS", [])
+    wire.lost["alice-core"] = 3
+    assert told(wire.write(tmp_path / "gaps", scenario))["verdict"] == "INCONCLUSIVE"
+    found = told(by_tcp(tmp_path / "open", "none"))
+    assert (found["verdict"], found["reason"]) == ("FAIL", "media of alice reached its relay by tcp, not none")
+
+
 def test_no_media_to_a_relay_fails_and_is_inconclusive_where_a_capture_is_missing(tmp_path: Path) -> None:
     scenario = make_scenario(MEDIA_ER, relay_transports={"alice": "udp"})
     wire = Wire()

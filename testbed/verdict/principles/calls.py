@@ -93,6 +93,7 @@ def judge_home_server(world: World) -> Finding:
     A server of another pool may be asked where the home is: one that only redirects REGISTER takes no signaling.
     """
     broken, unknown, held = list[str](), list[str](), list[str]()
+    audience = world.scenario.broadcast.attendees if world.scenario.broadcast else ()
     users = {
         name: party
         for name, party in world.scenario.parties.items()
@@ -104,7 +105,7 @@ def judge_home_server(world: World) -> Finding:
     for name, party in users.items():
         servers = _home_servers(world, party)
         mine = [hop for hop in world.hops if hop.flow == "signaling" and party.node in (hop.start, hop.end)]
-        if not mine:
+        if not mine and name not in audience:
             unknown.append(f"{name} sent no signaling")
         for hop in mine:
             peer = hop.end if hop.start == party.node else hop.start
@@ -113,11 +114,33 @@ def judge_home_server(world: World) -> Finding:
                 held.append(what)
             elif (frame := _redirection(world, party.node, peer)) is not None:
                 held.append(f"{what}; {peer} only redirected {name} to its home (frame {frame})")
+            elif peer in world.roles.get(party.proxy or "", ()):
+                onward, is_right = _handed_on(world, party, peer)
+                (unknown if is_right is None else held if is_right else broken).append(f"{what}; {onward}")
             elif world.pool_of(peer) is None and peer not in nodes:
                 unknown.append(f"{what}; {peer} is no pool's server, and what it passes on is not followed")
             else:
                 broken.append(what)
     return conclude(broken=broken, unknown=unknown, held=held)
+
+
+def _handed_on(world: World, party: Party, proxy: str) -> tuple[str, bool | None]:
+    """Return to whom a user's web proxy hands signaling on, and whether that is right; None where it is not seen to.
+
+    Which tunnel is whose cannot be seen: what goes to a server of none of the proxy's users is nobody's right way.
+    """
+    users = [one for one in world.scenario.parties.values() if one.proxy == party.proxy]
+    nodes = {one.node for one in world.scenario.parties.values()}
+    onward = [
+        hop
+        for hop in world.hops
+        if hop.flow == "signaling" and proxy in (hop.start, hop.end) and not nodes & {hop.start, hop.end}
+    ]
+    allowed = {server for one in users if one.home is not None for server in _home_servers(world, one)}
+    if wrong := next((hop for hop in onward if not allowed & {hop.start, hop.end}), None):
+        return f"{proxy} hands on {wrong.words()}", False
+    right = next((hop for hop in onward if _home_servers(world, party) & {hop.start, hop.end}), None)
+    return (f"{proxy} hands it on: {right.words()}", True) if right else (f"{proxy} is not seen to hand it on", None)
 
 
 def _redirection(world: World, node: str, peer: str) -> int | None:
