@@ -46,8 +46,11 @@ class Call(Table):
     "Party called, for kind p2p and pstn."
     participants: tuple[Name, ...] = ()
     "Parties that join, for kind conference."
+    organiser: Name | None = None
+    "Party that scheduled the conference: its home's conference server hosts it, unless `host` names another."
     host: str | None = None
-    'Role that hosts a conference ("online-conference"), or takes a PSTN call (default: the mediation of the home).'
+    """Role that takes a PSTN call (default: the mediation of the home), or hosts a conference. One of another pool than
+    the organiser's home is a fault made on purpose: it breaks principle P1."""
     media: tuple[MediaKind, ...] = ("audio",)
     "Audio always; the others beside it."
     bundled: bool = True
@@ -241,3 +244,10 @@ class Scenario(Table):
     setup_limit: Duration = 12_000_000_000
     "How long registration and call set-up may take before the parties give up."
     note: str = ""
+
+    def host_of(self, call: Call) -> str | None:
+        """Return the role that takes a call: what it names, or a conference server of its organiser's home."""
+        organiser = self.parties.get(call.organiser or "")
+        if call.host is not None or organiser is None or organiser.home is None:
+            return call.host
+        return f"{organiser.home}-conference"

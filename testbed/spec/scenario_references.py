@@ -113,12 +113,14 @@ def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -
             yield Fault((*key, field), f"missing; a call of kind {call.kind!r} needs one of the parties")
     yield from name_faults((*key, "participants"), call.participants, scenario.parties, "party")
     if call.kind == "conference":
-        yield from _conference_faults(key, call, topology)
+        yield from _conference_faults(key, call, scenario, topology)
         return
     if call.caller is not None and call.caller == call.callee:
         yield Fault((*key, "callee"), f"{call.callee!r} calls itself")
     if call.participants:
         yield Fault((*key, "participants"), f"belongs to kind 'conference', not {call.kind!r}")
+    if call.organiser is not None:
+        yield Fault((*key, "organiser"), f"belongs to kind 'conference', not {call.kind!r}")
     if call.host is not None and call.kind == "p2p":
         yield Fault((*key, "host"), "belongs to kind 'conference' or 'pstn', not 'p2p'")
     elif call.host is not None:
@@ -157,13 +159,18 @@ def _traffic_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
             yield Fault(key, "is sent while calls have media, and there is no call")
 
 
-def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fault]:
+def _conference_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -> Iterator[Fault]:
     if not call.participants:
         yield Fault((*key, "participants"), "names nobody")
-    if call.host is None:
-        yield Fault((*key, "host"), "missing; a conference needs the role that hosts it, like 'online-conference'")
+    users = {name: party.home for name, party in scenario.parties.items() if party.home is not None}
+    if call.organiser is None:
+        yield Fault((*key, "organiser"), "missing; a conference is hosted by the home of the party that scheduled it")
     else:
+        yield from name_faults((*key, "organiser"), [call.organiser], users, "user of a pool")
+    if call.host is not None:
         yield from name_faults((*key, "host"), [call.host], roles_of(topology), "role")
+    elif (home := users.get(call.organiser or "")) in topology.pools and "conference" not in topology.pools[home].roles:
+        yield Fault((*key, "organiser"), f"is homed in {home}, which has no conference server; name one with `host`")
 
 
 def _during_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:

@@ -34,8 +34,8 @@ from testbed.verdict.principles.finding import Finding
 
 P2P = Call(kind="p2p", caller="alice", callee="carol")
 LOCAL = Call(kind="p2p", caller="alice", callee="bob")
-ONLINE = Call(kind="conference", participants=("alice",), host="online-conference")
-OWN = Call(kind="conference", participants=("alice", "carol"), host="onprem-conference")
+ONLINE = Call(kind="conference", participants=("alice",), organiser="alice", host="online-conference")
+OWN = Call(kind="conference", participants=("alice", "carol"), organiser="alice")
 TO_HOTEL = ("ms", "transit", "hotel-nat", "carol")
 
 
@@ -141,12 +141,22 @@ def test_p1_a_conference_lives_at_home(tmp_path: Path) -> None:
     assert find(wire, tmp_path, ONLINE)["P1"].outcome == "holds"
 
 
-def test_p1_is_broken_where_the_server_is_home_to_nobody_in_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", [None, "online-conference"])
+def test_p1_is_broken_where_another_home_than_the_organisers_hosts(host: str | None, tmp_path: Path) -> None:
     wire = wire_with(onprem_front_end=("bob",))
     online_conference(wire)
-    found = find(wire, tmp_path, ONLINE, homes={"alice": "onprem", "carol": "online"})["P1"]
+    both = Call(kind="conference", participants=("alice", "carol"), organiser="alice", host=host)
+    found = find(wire, tmp_path, both, homes={"alice": "onprem", "carol": "online"})["P1"]
     assert found.outcome == "broken"
-    assert "lives at conf of pool online, home of nobody in it" in found.reason
+    assert "lives at conf of pool online, though alice, who organised it, is homed in onprem" in found.reason
+
+
+def test_p1_is_left_open_where_nothing_says_who_organised_it(tmp_path: Path) -> None:
+    wire = Wire()
+    online_conference(wire)
+    found = find(wire, tmp_path, ONLINE.model_copy(update={"organiser": None}))["P1"]
+    assert found.outcome == "cannot tell"
+    assert "nothing says who organised it" in found.reason
 
 
 def test_p1_is_left_open_without_media(tmp_path: Path) -> None:
@@ -236,7 +246,7 @@ def test_p4_lets_a_user_outside_go_through_the_edge_and_nobody_inside(tmp_path: 
 def test_p6_is_broken_by_a_relay_inside_and_by_none_outside(tmp_path: Path) -> None:
     wire = wire_with(onprem_conference=("bob",))
     talk(wire, ("alice", "core", "bob"), (ALICE, 50000), (BOB, 50001))
-    alone = Call(kind="conference", participants=("alice",), host="onprem-conference")
+    alone = Call(kind="conference", participants=("alice",), organiser="alice")
     assert find(wire, tmp_path / "inside", alone, homes={"alice": "onprem"})["P6"].outcome == "holds"
     talk(wire, ("carol", "hotel-nat", "transit", "fw-inet", "core", "bob"), (CAROL, 50000), (BOB, 50003))
     found = find(wire, tmp_path / "outside", OWN, homes={"alice": "onprem", "carol": "onprem"})["P6"]
