@@ -213,6 +213,7 @@ def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology:
     switches = {node for node, table in topology.nodes.items() if table.kind == "switch"}
     named = {*scenario.parties, *roles, *topology.nodes} - (switches - {*scenario.parties})
     kinds = {segment.kind for segment in topology.segments.values()}
+    link_kinds = {name: topology.segments[link.segment].kind for name, link in topology.links.items()}
     for index, leg in enumerate(legs):
         key: Key = (*where, index)
         for field, name in (("from", leg.from_), ("to", leg.to)):
@@ -225,6 +226,8 @@ def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology:
         yield from name_faults((*key, "crosses"), leg.crosses, kinds, "segment of kind")
         for field in ("forward_only", "return_only"):
             yield from name_faults((*key, field), getattr(leg, field), leg.crosses, "kind in `crosses`")
+        of_kinds = [link for link, kind in link_kinds.items() if kind in leg.crosses]
+        yield from name_faults((*key, "over"), leg.over, of_kinds, "link of a kind in `crosses`")
         for field in ("media", "dscp") if leg.flow != "media" else ():
             if getattr(leg, field) is not None:
                 yield Fault((*key, field), "belongs to a leg of flow 'media'")

@@ -296,6 +296,8 @@ SCENARIO_FAULTS = [
     ('to = "online-front-end"', 'to = "online-frontend"', "legs.0.to",
      "no party, role or node 'online-frontend'; did you mean 'online-front-end'? there are: ann, ben, online-edge"),
     ('to = "ben"', 'to = "ann"', "legs.1.to", "to itself"),
+    ('to = "ben"', 'to = "ben"\nover = ["ann-lam"]', "legs.1.over", "no link of a kind in `crosses` 'ann-lam'"),
+    ('to = "ben"', 'to = "ben"\nover = ["fe-r2"]', "legs.1.over", "no link of a kind in `crosses` 'fe-r2'"),
     ('crosses = ["customer"]', "crosses = []", "legs.1.crosses", "nothing would be judged"),
     ('crosses = ["customer"]', 'crosses = ["pstn"]', "legs.1.crosses", "no segment of kind 'pstn'"),
     ('never = ["internet"]', 'never = ["customer"]', "legs.0.never", "'customer' stands in `crosses` too"),
