@@ -150,7 +150,7 @@ class Leg(Table):
     return_only: tuple[SegmentKind, ...] = ()
     "Kinds of `crosses` that only packets of `to` must cross."
     over: tuple[Name, ...] = ()
-    "Links that all its packets must cross, in both directions: where kinds of segment do not tell one way from another."
+    "Links that all its packets must cross, in both directions: where kinds of segment do not tell ways apart."
     media: MediaKind | None = None
     "The kind of media that is judged; None: all of them."
     dscp: int | None = Field(default=None, ge=0, le=63)
