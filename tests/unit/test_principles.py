@@ -27,6 +27,7 @@ from analysis_samples import (
 from capture_bytes import Tcp, channel_data, ip_packet, rtp, stun
 
 from testbed.analysis.run import read_run
+from testbed.plan.model import RouteFact
 from testbed.scenario import Call, Party
 from testbed.verdict import judge
 from testbed.verdict.principles import OUTCOMES, PRINCIPLES, judge_principles
@@ -263,6 +264,42 @@ def test_expressroute_used_is_broken_by_signaling_over_the_internet(tmp_path: Pa
     found = find(wire, tmp_path, P2P)["ER+"]
     assert found.outcome == "broken"
     assert "over customer, internet, microsoft (inet, border" in found.reason
+
+
+def announced(*known_to: str) -> Wire:
+    """Return a wire whose plan has bob's own address known to routers of these kinds of segment, by BGP."""
+    plan = make_plan()
+    bob = next(node for node in plan.nodes if node.name == "bob")
+    at = bob.model_copy(update={"interfaces": (bob.interfaces[0].model_copy(update={"address": f"{BOB}/32"}),)})
+    routers = tuple(
+        bob.model_copy(update={"name": f"of-{kind}", "kind": "router", "segment_kind": kind, "interfaces": ()})
+        for kind in ("internet", "expressroute")
+    )
+    facts = [RouteFact(node=f"of-{kind}", prefix="0.0.0.0/0", via="10.9.0.1") for kind in ("internet", "expressroute")]
+    facts += [RouteFact(node=f"of-{kind}", prefix=f"{BOB}/32", via="10.9.0.1") for kind in known_to]
+    others = tuple(node for node in plan.nodes if node.name != "bob")
+    return Wire(plan=plan.model_copy(update={"nodes": (*others, at, *routers), "converged": tuple(facts)}))
+
+
+@pytest.mark.parametrize(
+    ("known_to", "outcome"),
+    [
+        (("internet",), "does not apply"),
+        (("internet", "expressroute"), "broken"),
+        (("expressroute",), "broken"),
+        ((), "broken"),
+    ],
+)
+def test_expressroute_used_asks_nothing_of_a_server_that_is_announced_on_the_internet_alone(
+    known_to: tuple[str, ...], outcome: str, tmp_path: Path
+) -> None:
+    wire = announced(*known_to)
+    way = ("fe", "ms", "transit", "fw-inet", "core", "bob")
+    wire.carry(way, (FE, 50010), (BOB, 5060), b"INVITE sip:bob@contoso.example SIP/2.0\r\n\r\n", tcp=Tcp(1, 1))
+    found = find(wire, tmp_path, P2P)["ER+"]
+    assert found.outcome == outcome
+    told = "not asked of a server that is announced on the Internet alone: signaling fe -> bob"
+    assert any(sentence.startswith(told) for sentence in found.evidence) == (outcome != "broken")
 
 
 def test_expressroute_used_asks_nothing_of_a_circuit_that_is_down(tmp_path: Path) -> None:
