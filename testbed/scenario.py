@@ -29,8 +29,8 @@ class Party(Table):
     proxy: Name | None = None
     "Service of kind proxy that signaling goes through, by HTTP CONNECT (RFC 9110 section 9.3.6); media never does."
     visits: tuple[Name, ...] = ()
-    """Services of kind portal and telemetry that the client visits when it has signed in. It looks up in the list of
-    the authority (kind crl) that their certificates are not revoked."""
+    """Services of kind portal, telemetry and cdn that the client visits when it has signed in. It looks up in the list
+    of the authority (kind crl) that their certificates are not revoked."""
     ice: bool = True
     "False: plain RTP, as of an old IP telephone: no ICE, no relay, no encryption; the other end must be the same."
     file_bytes: int = Field(default=65_536, ge=1, le=1_048_576)

@@ -68,8 +68,8 @@ def _visit_faults(key: Key, party: Party, topology: Topology) -> Iterator[Fault]
     if not party.visits:
         return
     services = topology.services.items()
-    web = [name for name, service in services if service.kind in ("portal", "telemetry")]
-    yield from name_faults(key, party.visits, web, "service of kind portal or telemetry")
+    web = [name for name, service in services if service.kind in ("portal", "telemetry", "cdn")]
+    yield from name_faults(key, party.visits, web, "service of kind portal, telemetry or cdn")
     organisation = (
         topology.segments[topology.nodes[party.node].segment].organisation if party.node in topology.nodes else ""
     )
@@ -202,6 +202,9 @@ def _broadcast_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]
         there = ", ".join(map(str, conferences)) or "there is none"
         yield Fault(("broadcast", "call"), f"call {broadcast.call} is no conference; conferences: {there}")
     yield from name_faults(("broadcast", "attendees"), broadcast.attendees, scenario.parties, "party")
+    for name, party in scenario.parties.items():
+        if broadcast.cdn in party.visits:
+            yield Fault(("parties", name, "visits"), f"{broadcast.cdn!r} has the broadcast, and no page besides")
     calling = {n for call in scenario.calls for n in (call.caller, call.callee, *call.participants) if n is not None}
     for name in broadcast.attendees:
         if name in calling:

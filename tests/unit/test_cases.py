@@ -78,7 +78,9 @@ BY_INTERNET = "changes/servers-by-internet"
 def test_a_named_change_is_what_every_scenario_that_makes_it_makes() -> None:
     (named,) = catalogue.parse_changes([BY_INTERNET])
     scenarios = [read_scenario(path) for path in catalogue.choose(everything=True)]
-    made: list[Change] = [one.controls[name] for one in scenarios for name in one.controls if name == "servers-by-internet"]
+    made: list[Change] = [
+        one.controls[name] for one in scenarios for name in one.controls if name == "servers-by-internet"
+    ]
     made += [change for one in scenarios if one.id.endswith("-servers-by-internet") for change in one.changes]
     assert len(made) >= 8
     assert {(tuple(each.set.items()), each.remove) for each in made} == {(tuple(named.set.items()), named.remove)}
