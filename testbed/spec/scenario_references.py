@@ -209,6 +209,11 @@ def _broadcast_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]
     for name in broadcast.attendees:
         if name in calling:
             yield Fault(("broadcast", "attendees"), f"{name!r} takes part in a call, so it is no attendee")
+        node = topology.nodes.get(scenario.parties[name].node) if name in scenario.parties else None
+        if node is not None and node.local_ports is not None:
+            low, _, high = node.local_ports.partition("-")
+            if (ports := int(high or low) - int(low) + 1) < broadcast.viewers:
+                yield Fault(("broadcast", "viewers"), f"{name!r} has local ports for {ports}, one for each player")
 
 
 def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology: Topology) -> Iterator[Fault]:
