@@ -23,7 +23,7 @@ from agents.process import Say, one_line
 
 LIMIT_S: Final = 4.0
 "For one connection, request and answer."
-_EXPECTED: Final = {"portal": ("GET", 200), "telemetry": ("POST", 204)}
+_EXPECTED: Final = {"portal": ("GET", 200), "telemetry": ("POST", 204), "cdn": ("GET", 200)}
 "Kind of server to the request and the status that says that it worked."
 
 

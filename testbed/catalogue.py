@@ -15,7 +15,7 @@ from testbed.readings import PathCell, path_cells, read_legs
 from testbed.report.paths_grid import PathsRow, PathsTable
 from testbed.report.slug import Slug
 from testbed.scenario import Change, Scenario
-from testbed.spec.change import parse_change
+from testbed.spec.change import parse_change, read_change
 from testbed.spec.faults import suggest
 from testbed.spec.places import root, scenario_id, topology_names
 from testbed.spec.reader import read_scenario, read_spec, read_topology
@@ -23,6 +23,8 @@ from testbed.spec.toml import read_document
 from testbed.topology import Topology
 
 USUAL_TOPOLOGY: Final = "office365"
+NAMED: Final = "changes/"
+"Folder of the changes that have a name, below topologies, and how `--change` names them."
 TABLES: tuple[str, ...] = get_args(Scenario.model_fields["table"].annotation)
 "What `--table` may name."
 OWN_TABLES: Final = ("fallback", "nat", "asymmetric")
@@ -119,14 +121,20 @@ def find_spec(name: str, at: Path | None = None) -> Path:
 
 
 def parse_changes(texts: Sequence[str], at: Path | None = None) -> list[Change]:
-    """Return the changes that `--change` arguments ask for; one may name a link condition, or a scenario with changes.
+    """Return the changes that `--change` arguments ask for; one may name a change, a condition or a scenario.
 
     What is taken of a scenario is what causes it: its changes, and its topology where that is not the usual one.
     Raises SpecError, UsageError.
     """
     known = {scenario_id(path): path for path in scenario_paths(at)}
+    named = {f"{NAMED}{path.stem}": path for path in ((at or root()) / "topologies" / NAMED).glob("*.toml")}
     changes: list[Change] = []
     for text in texts:
+        if text.startswith(NAMED) and not Path(text).is_file():
+            if text not in named:
+                raise UsageError(f"--change {text}: no such change; {suggest(text, named, what='there are')}")
+            changes.append(read_change(named[text]))
+            continue
         if text.startswith(PREFIX):
             changes.append(condition_change(text))
             continue

@@ -30,8 +30,8 @@ class Party(Table):
     proxy: Name | None = None
     "Service of kind proxy that signaling goes through, by HTTP CONNECT (RFC 9110 section 9.3.6); media never does."
     visits: tuple[Name, ...] = ()
-    """Services of kind portal and telemetry that the client visits when it has signed in. It looks up in the list of
-    the authority (kind crl) that their certificates are not revoked."""
+    """Services of kind portal, telemetry and cdn that the client visits when it has signed in. It looks up in the list
+    of the authority (kind crl) that their certificates are not revoked."""
     ice: bool = True
     "False: plain RTP, as of an old IP telephone: no ICE, no relay, no encryption; the other end must be the same."
     file_bytes: int = Field(default=65_536, ge=1, le=1_048_576)
@@ -47,8 +47,11 @@ class Call(Table):
     "Party called, for kind p2p and pstn."
     participants: tuple[Name, ...] = ()
     "Parties that join, for kind conference."
+    organiser: Name | None = None
+    "Party that scheduled the conference: its home's conference server hosts it, unless `host` names another."
     host: str | None = None
-    'Role that hosts a conference ("online-conference"), or takes a PSTN call (default: the mediation of the home).'
+    """Role that takes a PSTN call (default: the mediation of the home), or hosts a conference. One of another pool than
+    the organiser's home is a fault made on purpose: it breaks principle P1."""
     media: tuple[MediaKind, ...] = ("audio",)
     "Audio always; the others beside it."
     codec: Literal["PCMU", "opus"] = "PCMU"
@@ -154,6 +157,8 @@ class Leg(Table):
     "Kinds of `crosses` that only packets of `from` must cross: routes that are asymmetric, and work."
     return_only: tuple[SegmentKind, ...] = ()
     "Kinds of `crosses` that only packets of `to` must cross."
+    over: tuple[Name, ...] = ()
+    "Links that all its packets must cross, in both directions: where kinds of segment do not tell ways apart."
     media: MediaKind | None = None
     "The kind of media that is judged; None: all of them."
     dscp: int | None = Field(default=None, ge=0, le=63)
@@ -251,3 +256,10 @@ class Scenario(Table):
     setup_limit: Duration = 12_000_000_000
     "How long registration and call set-up may take before the parties give up."
     note: str = ""
+
+    def host_of(self, call: Call) -> str | None:
+        """Return the role that takes a call: what it names, or a conference server of its organiser's home."""
+        organiser = self.parties.get(call.organiser or "")
+        if call.host is not None or organiser is None or organiser.home is None:
+            return call.host
+        return f"{organiser.home}-conference"

@@ -258,7 +258,8 @@ class Service(Table):
     """resolver: answers its organisation's own names, and asks another for the rest;
     name-server: has the names that everybody may see, and answers clients too;
     proxy: a web proxy, which takes requests on its node's inner side and goes out by the node's default route;
-    origin: the encoder and web server of Meeting Broadcast; cdn: a web cache before an origin;
+    origin: the encoder and web server of Meeting Broadcast; cdn: a web cache before an origin, or, where clients visit
+    it, a web server with a page, over TLS;
     crl: a web server with what the run's certificate authority has revoked; portal: one with a page, over TLS;
     telemetry: one that takes what is posted, over TLS."""
     node: NodeName

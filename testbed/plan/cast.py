@@ -45,7 +45,8 @@ class Cast:
 
     def pools(self) -> tuple[str, ...]:
         """Return the pools that take part: homes of the parties, and hosts of the calls."""
-        hosts = [self.host(index).pool for index, call in enumerate(self.scenario.calls) if call.host is not None]
+        calls = enumerate(self.scenario.calls)
+        hosts = [self.host(index).pool for index, call in calls if self.scenario.host_of(call) is not None]
         homes = [party.home for party in self.scenario.parties.values() if party.home is not None]
         named = {*hosts, *homes}
         return tuple(name for name in self.topology.pools if name in named)
@@ -55,8 +56,8 @@ class Cast:
         return self.topology.pools[name]
 
     def host(self, index: int) -> Server:
-        """Return the server that call number *index* names as its host; raise SpecError if there is none."""
-        host = self.scenario.calls[index].host
+        """Return the server that hosts call number *index*; raise SpecError if there is none."""
+        host = self.scenario.host_of(self.scenario.calls[index])
         for name, pool in self.topology.pools.items():
             for role, nodes in pool.roles.items():
                 if f"{name}-{role}" == host and nodes:

@@ -27,7 +27,7 @@ _ASKED: Final[dict[FlowKind, tuple[Protocol, int]]] = {
     "crl": ("tcp", 80),
     "portal": ("tcp", 443),
     "telemetry": ("tcp", 443),
-    "cdn": ("tcp", 80),
+    "cdn": ("tcp", 443),
     "stream": ("tcp", 80),
 }
 "What a server of each kind of flow is asked by; signaling and media are not asked for at one port."

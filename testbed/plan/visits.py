@@ -1,4 +1,4 @@
-"""What clients visit besides calls: a portal and telemetry over TLS, and the list of revoked certificates behind both.
+"""What clients visit besides calls: a portal, telemetry and a CDN over TLS, and the list of what is revoked behind all.
 
 Each is a stock web server. The certificates are of the run's own authority and name the list (RFC 5280 section
 4.2.1.13), which is how clients come to ask for it.

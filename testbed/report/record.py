@@ -60,6 +60,8 @@ class Expected(FilePart):
 
     crosses: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+    "Links that its packets must cross."
     dscp: int | None = None
     dies: Dies | None = None
 

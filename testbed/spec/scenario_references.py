@@ -80,8 +80,8 @@ def _visit_faults(key: Key, party: Party, topology: Topology) -> Iterator[Fault]
     if not party.visits:
         return
     services = topology.services.items()
-    web = [name for name, service in services if service.kind in ("portal", "telemetry")]
-    yield from name_faults(key, party.visits, web, "service of kind portal or telemetry")
+    web = [name for name, service in services if service.kind in ("portal", "telemetry", "cdn")]
+    yield from name_faults(key, party.visits, web, "service of kind portal, telemetry or cdn")
     organisation = (
         topology.segments[topology.nodes[party.node].segment].organisation if party.node in topology.nodes else ""
     )
@@ -127,12 +127,14 @@ def _call_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -
     yield from name_faults((*key, "participants"), call.participants, scenario.parties, "party")
     yield from _telephone_faults(key, call, scenario, topology)
     if call.kind == "conference":
-        yield from _conference_faults(key, call, topology)
+        yield from _conference_faults(key, call, scenario, topology)
         return
     if call.caller is not None and call.caller == call.callee:
         yield Fault((*key, "callee"), f"{call.callee!r} calls itself")
     if call.participants:
         yield Fault((*key, "participants"), f"belongs to kind 'conference', not {call.kind!r}")
+    if call.organiser is not None:
+        yield Fault((*key, "organiser"), f"belongs to kind 'conference', not {call.kind!r}")
     if call.host is not None and call.kind == "p2p":
         yield Fault((*key, "host"), "belongs to kind 'conference' or 'pstn', not 'p2p'")
     elif call.host is not None:
@@ -199,7 +201,7 @@ def _traffic_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]:
             yield Fault(key, "is sent while calls have media, and there is no call")
 
 
-def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fault]:
+def _conference_faults(key: Key, call: Call, scenario: Scenario, topology: Topology) -> Iterator[Fault]:
     if not call.participants:
         yield Fault((*key, "participants"), "names nobody")
     for name in sorted({name for name in call.participants if call.participants.count(name) > 1}):
@@ -207,10 +209,15 @@ def _conference_faults(key: Key, call: Call, topology: Topology) -> Iterator[Fau
     for field in ("caller", "callee"):
         if getattr(call, field) is not None:
             yield Fault((*key, field), "belongs to kind 'p2p' or 'pstn'; who joins a conference is in `participants`")
-    if call.host is None:
-        yield Fault((*key, "host"), "missing; a conference needs the role that hosts it, like 'online-conference'")
+    users = {name: party.home for name, party in scenario.parties.items() if party.home is not None}
+    if call.organiser is None:
+        yield Fault((*key, "organiser"), "missing; a conference is hosted by the home of the party that scheduled it")
     else:
+        yield from name_faults((*key, "organiser"), [call.organiser], users, "user of a pool")
+    if call.host is not None:
         yield from name_faults((*key, "host"), [call.host], _conference_roles(topology), "role of a conference server")
+    elif (home := users.get(call.organiser or "")) in topology.pools and "conference" not in topology.pools[home].roles:
+        yield Fault((*key, "organiser"), f"is homed in {home}, which has no conference server; name one with `host`")
 
 
 def _conference_roles(topology: Topology) -> list[str]:
@@ -252,10 +259,18 @@ def _broadcast_faults(scenario: Scenario, topology: Topology) -> Iterator[Fault]
         there = ", ".join(map(str, conferences)) or "there is none"
         yield Fault(("broadcast", "call"), f"call {broadcast.call} is no conference; conferences: {there}")
     yield from name_faults(("broadcast", "attendees"), broadcast.attendees, scenario.parties, "party")
+    for name, party in scenario.parties.items():
+        if broadcast.cdn in party.visits:
+            yield Fault(("parties", name, "visits"), f"{broadcast.cdn!r} has the broadcast, and no page besides")
     calling = {n for call in scenario.calls for n in (call.caller, call.callee, *call.participants) if n is not None}
     for name in broadcast.attendees:
         if name in calling:
             yield Fault(("broadcast", "attendees"), f"{name!r} takes part in a call, so it is no attendee")
+        node = topology.nodes.get(scenario.parties[name].node) if name in scenario.parties else None
+        if node is not None and node.local_ports is not None:
+            low, _, high = node.local_ports.partition("-")
+            if (ports := int(high or low) - int(low) + 1) < broadcast.viewers:
+                yield Fault(("broadcast", "viewers"), f"{name!r} has local ports for {ports}, one for each player")
 
 
 def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology: Topology) -> Iterator[Fault]:
@@ -263,6 +278,7 @@ def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology:
     switches = {node for node, table in topology.nodes.items() if table.kind == "switch"}
     named = {*scenario.parties, *roles, *topology.nodes} - (switches - {*scenario.parties})
     kinds = {segment.kind for segment in topology.segments.values()}
+    link_kinds = {name: topology.segments[link.segment].kind for name, link in topology.links.items()}
     for index, leg in enumerate(legs):
         key: Key = (*where, index)
         for field, name in (("from", leg.from_), ("to", leg.to)):
@@ -275,6 +291,8 @@ def _leg_faults(where: Key, legs: tuple[Leg, ...], scenario: Scenario, topology:
         yield from name_faults((*key, "crosses"), leg.crosses, kinds, "segment of kind")
         for field in ("forward_only", "return_only"):
             yield from name_faults((*key, field), getattr(leg, field), leg.crosses, "kind in `crosses`")
+        of_kinds = [link for link, kind in link_kinds.items() if kind in leg.crosses]
+        yield from name_faults((*key, "over"), leg.over, of_kinds, "link of a kind in `crosses`")
         for field in ("media", "dscp") if leg.flow != "media" else ():
             if getattr(leg, field) is not None:
                 yield Fault((*key, field), "belongs to a leg of flow 'media'")

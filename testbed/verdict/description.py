@@ -14,7 +14,8 @@ def describe_leg(run: Run, judgement: LegJudgement) -> dict[str, Any]:
     leg = judgement.leg
     links = _observed_links(judgement.traffic)
     ways = observed_ways(judgement)
-    mark = {} if leg.dscp is None else {"dscp": leg.dscp}
+    more: dict[str, Any] = {} if leg.dscp is None else {"dscp": leg.dscp}
+    more |= {"over": list(leg.over)} if leg.over else {}
     dies = {"dies": leg.dies.model_dump(mode="json", by_alias=True, exclude_none=True)} if leg.dies else {}
     return {
         "flow": leg.flow,
@@ -22,7 +23,7 @@ def describe_leg(run: Run, judgement: LegJudgement) -> dict[str, Any]:
         "from": leg.from_,
         "to": leg.to,
         **({"after": judgement.when} if judgement.when else {}),
-        "expected": {"crosses": list(leg.crosses), "never": list(leg.never), **mark, **dies},
+        "expected": {"crosses": list(leg.crosses), "never": list(leg.never), **more, **dies},
         "observed": {
             "segments": list(dict.fromkeys(run.network.links[row["link"]].segment_kind for row in links)),
             "links": links,

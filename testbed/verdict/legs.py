@@ -91,6 +91,7 @@ def judge_leg(run: Run, leg: Leg) -> LegJudgement:
         if leg.media is not None:
             _judge_unnamed(run, judgement)
     _judge_crossings(run, judgement)
+    _judge_over(run, judgement)
     _judge_completeness(run, judgement)
     return judgement
 
@@ -224,6 +225,24 @@ def _judge_crossings(run: Run, judgement: LegJudgement) -> None:
             else:
                 judgement.faults.append(f"no packet crossed {kind} ({way})")
                 judgement.evidence.append(f"links of {kind} carried no packet ({way})")
+
+
+def _judge_over(run: Run, judgement: LegJudgement) -> None:
+    """Find packets that arrived without crossing a link that they must."""
+    leg, traffic = judgement.leg, judgement.traffic
+    for way, parts in (("forward", traffic.forward), ("return", traffic.back)):
+        for link in leg.over:
+            past = [part for part in parts if part.arrived and link not in part.links]
+            if not past:
+                continue
+            if link in run.incomplete:
+                judgement.doubts.append(f"not all was seen on link {link} ({way}), but {_incomplete(run, [link])}")
+                judgement.disposition = "CAPTURE_INCOMPLETE"
+            else:
+                first = min(part.steps[0].first_frame for part in past)
+                count = sum(part.walk.packets for part in past)
+                judgement.faults.append(f"{count} packets did not cross link {link} ({way}; first frame {first})")
+                judgement.evidence.append(judgement.faults[-1])
 
 
 def _judge_completeness(run: Run, judgement: LegJudgement) -> None:

@@ -78,3 +78,9 @@ def test_row_has_two_red_controls_and_an_inconclusive_one(slug: str) -> None:
     verdicts = [control.verdict for control in SPECS[slug].scenario.controls.values()]
     assert verdicts.count("FAIL") >= 2
     assert verdicts.count("INCONCLUSIVE") >= 1
+
+
+def test_a_conference_at_another_home_than_the_organisers_breaks_the_first_principle(controls: Runs) -> None:
+    verdict = controls["hybrid/conference-onprem-organiser@hosted-online"].verdict
+    broken = {each["principle"] for each in verdict["principles"] if each["outcome"] == "broken"}
+    assert broken == {"P1"}

@@ -72,6 +72,49 @@ def test_any_scenario_takes_the_changes_of_a_case() -> None:
     assert "fw-er2" in spec.topology.firewalls
 
 
+BY_INTERNET = "changes/servers-by-internet"
+
+
+def test_a_named_change_is_what_every_scenario_that_makes_it_makes() -> None:
+    (named,) = catalogue.parse_changes([BY_INTERNET])
+    scenarios = [read_scenario(path) for path in catalogue.choose(everything=True)]
+    made: list[Change] = [
+        one.controls[name] for one in scenarios for name in one.controls if name == "servers-by-internet"
+    ]
+    made += [change for one in scenarios if one.id.endswith("-servers-by-internet") for change in one.changes]
+    assert len(made) >= 8
+    assert {(tuple(each.set.items()), each.remove) for each in made} == {(tuple(named.set.items()), named.remove)}
+
+
+@pytest.mark.parametrize(
+    ("slug", "leg"),
+    [
+        ("hybrid/p2p-mixed-homes", ("signaling", "online-front-end", "onprem-edge", None)),
+        ("hybrid/conference-onprem-organiser", ("signaling", "online-front-end", "onprem-edge", None)),
+        ("hybrid/conference-online-organiser", ("signaling", "onprem-edge", "online-front-end", None)),
+        ("hybrid/p2p-federated", ("media", "alice", "online-edge", None)),
+        ("hybrid/onprem-edge-relay", ("media", "onprem-edge", "online-edge", None)),
+        ("cloud-connector/pstn-internal", ("signaling", "online-front-end", "cce-edge", None)),
+    ],
+)
+def test_servers_meet_on_expressroute_or_by_the_named_change_on_the_internet_both_ways(
+    slug: str, leg: tuple[str, str, str, str | None]
+) -> None:
+    path = catalogue.find_scenario(slug)
+    for changes, kind in (([], "expressroute"), (catalogue.parse_changes([BY_INTERNET]), "internet")):
+        plan = plan_of(path, *changes)
+        kinds = {link.name: link.segment_kind for link in plan.links}
+        (told,) = plan.predictions(*leg)
+        assert (told.forward_end, told.return_end) == ("DELIVERED", "DELIVERED")
+        for way in (told.forward, told.return_):
+            assert {kinds[link] for link in way} & {"expressroute", "internet"} == {kind}
+
+
+def test_an_unknown_change_names_those_there_are() -> None:
+    with pytest.raises(UsageError, match="no such change; did you mean 'changes/servers-by-internet'"):
+        catalogue.parse_changes(["changes/servers-by-the-internet"])
+
+
 def test_a_scenario_that_changes_nothing_is_no_change() -> None:
     with pytest.raises(UsageError, match="online/p2p-internal: that scenario changes nothing"):
         catalogue.parse_changes(["online/p2p-internal"])

@@ -34,7 +34,7 @@ def test_encoder_cache_and_audience_have_their_jobs() -> None:
     assert origin.arguments["origin"]["ready"] == [{"address": "198.18.129.2", "port": 80}]
     assert (cdn.program, cdn.stage) == ("stock", "service")
     assert "proxy_pass http://198.18.129.2:80;" in cdn.arguments["files"]["nginx.conf"]
-    assert (bob.program, bob.arguments["viewers"], bob.arguments["buffer_ns"]) == ("attendee", 5, 3_000_000_000)
+    assert (bob.program, bob.arguments["viewers"], bob.arguments["buffer_ns"]) == ("attendee", 25, 3_000_000_000)
 
 
 def test_attendees_watch_and_presenters_call() -> None:
@@ -82,6 +82,9 @@ def test_the_encoder_is_told_where_the_conference_would_be_though_it_is_stopped(
         ({"broadcast.attendees": ["alice"]}, "broadcast.attendees: 'alice' takes part in a call"),
         ({"broadcast.attendees": ["bop"]}, "broadcast.attendees: no party 'bop'"),
         ({"broadcast.viewers": 0}, "broadcast.viewers: "),
+        ({"broadcast.viewers": 61}, "broadcast.viewers: 'bob' has local ports for 60, one for each player"),
+        ({"nodes.bob.local_ports": "50000"}, "broadcast.viewers: 'bob' has local ports for 1,"),
+        ({"parties.bob.visits": ["cdn"]}, "parties.bob.visits: 'cdn' has the broadcast, and no page besides"),
         ({"services.cdn.forward": "internet-dns"}, "services.cdn.forward: no origin 'internet-dns'"),
     ],
 )

@@ -1,6 +1,7 @@
 """Several pools in one scenario: who routes whom where, which servers are started, and by which relays media goes."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from testbed.errors import SpecError
 from testbed.plan import make_plan
 from testbed.plan.model import Plan
 from testbed.scenario import Change
+from testbed.spec.places import scenario_id
 from testbed.spec.reader import read_spec
 
 
@@ -59,6 +61,29 @@ def test_a_telephone_has_the_address_that_faces_its_mediation_server() -> None:
 def test_a_server_behind_the_backbone_uses_the_inner_side_of_edge_and_front_end() -> None:
     far = job("online/conference-other-region", "on-conf-far")
     assert (far["relay"]["address"], far["front_end"]["address"]) == ("10.250.0.21", "10.250.0.10")
+
+
+@pytest.mark.parametrize(
+    ("home", "host", "server"),
+    [("online", None, "on-conf"), ("onprem", None, "dc-conf"), ("onprem", "online-conference", "on-conf")],
+)
+def test_a_conference_goes_to_its_organisers_home_unless_it_names_a_host(
+    home: str, host: str | None, server: str
+) -> None:
+    call = {"kind": "conference", "participants": ["alice", "bob"], "organiser": "alice"}
+    changed = {"parties.alice.home": home, "calls.0": call | ({"host": host} if host else {})}
+    spec = read_spec(catalogue.find_scenario("hybrid/conference-onprem-organiser"), (Change(set=changed),))
+    calls = make_plan(spec, duration_ns=1, seed=1).calls
+    assert {answerer for each in calls for answerer in each.answerers} == {server}
+
+
+@pytest.mark.parametrize("path", catalogue.choose(everything=True), ids=scenario_id)
+def test_every_conference_of_the_catalogue_lives_where_its_organiser_is_homed(path: Path) -> None:
+    scenario = read_spec(path).scenario
+    for call in scenario.calls:
+        if call.kind == "conference":
+            home = scenario.parties[call.organiser or ""].home
+            assert (scenario.host_of(call) or "").startswith(f"{home}-conference")
 
 
 @pytest.mark.parametrize(("host", "problem"), [("onprem-conference", "no role of a Mediation Server"), ("cce", "cce-")])

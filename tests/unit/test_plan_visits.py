@@ -40,13 +40,18 @@ def test_who_visits_is_told_where_and_whom_to_trust_and_who_does_not_is_told_not
     assert [(one["service"], one["kind"], one["url"]) for one in visits["to"]] == [
         ("admin-portal", "portal", "https://admin-portal.microsoft.example/"),
         ("telemetry", "telemetry", "https://telemetry.microsoft.example/"),
+        ("cdn", "cdn", "https://cdn.internet.example/"),
     ]
     assert "visits" not in job(plan, "gina").arguments
 
 
 def test_the_servers_are_found_by_name_through_the_customers_own_resolver() -> None:
     plan = plan_of()
-    for name, address in (("admin-portal.microsoft", "198.18.130.2"), ("crl.internet", "198.19.160.2")):
+    for name, address in (
+        ("admin-portal.microsoft", "198.18.130.2"),
+        ("cdn.internet", "198.19.16.2"),
+        ("crl.internet", "198.19.160.2"),
+    ):
         record = lookup(plan.name_servers, "contoso-resolver", f"{name}.example", "A")
         assert record is not None and record.target == address
 
@@ -73,7 +78,7 @@ def test_the_list_has_what_is_revoked_and_nothing_else() -> None:
 
 def test_no_web_server_is_started_where_nobody_visits() -> None:
     plan = plan_of({"parties.alice.visits": []})
-    assert not {"crl", "admin-portal", "telemetry"} & {each.name for each in plan.jobs}
+    assert not {"crl", "admin-portal", "telemetry", "cdn"} & {each.name for each in plan.jobs}
 
 
 def test_every_job_of_a_stock_program_is_one_that_it_takes() -> None:
@@ -85,7 +90,7 @@ def test_every_job_of_a_stock_program_is_one_that_it_takes() -> None:
 @pytest.mark.parametrize(
     ("changed", "remove", "problem"),
     [
-        ({"parties.alice.visits": ["portal"]}, (), "no service of kind portal or telemetry 'portal'"),
+        ({"parties.alice.visits": ["portal"]}, (), "no service of kind portal, telemetry or cdn 'portal'"),
         ({}, ("services.contoso-resolver",), "no name server has 'contoso' among its clients"),
         ({}, ("services.crl",), "need a service of kind crl"),
     ],

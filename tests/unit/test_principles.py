@@ -28,6 +28,7 @@ from analysis_samples import (
 from capture_bytes import Tcp, channel_data, ip_packet, rtp, stun
 
 from testbed.analysis.run import read_run
+from testbed.plan.model import RouteFact
 from testbed.scenario import Broadcast, Call, Party
 from testbed.verdict import judge
 from testbed.verdict.principles import OUTCOMES, PRINCIPLES, judge_principles
@@ -35,8 +36,8 @@ from testbed.verdict.principles.finding import Finding
 
 P2P = Call(kind="p2p", caller="alice", callee="carol")
 LOCAL = Call(kind="p2p", caller="alice", callee="bob")
-ONLINE = Call(kind="conference", participants=("alice",), host="online-conference")
-OWN = Call(kind="conference", participants=("alice", "carol"), host="onprem-conference")
+ONLINE = Call(kind="conference", participants=("alice",), organiser="alice", host="online-conference")
+OWN = Call(kind="conference", participants=("alice", "carol"), organiser="alice")
 TO_HOTEL = ("ms", "transit", "hotel-nat", "carol")
 
 
@@ -142,12 +143,22 @@ def test_p1_a_conference_lives_at_home(tmp_path: Path) -> None:
     assert find(wire, tmp_path, ONLINE)["P1"].outcome == "holds"
 
 
-def test_p1_is_broken_where_the_server_is_home_to_nobody_in_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", [None, "online-conference"])
+def test_p1_is_broken_where_another_home_than_the_organisers_hosts(host: str | None, tmp_path: Path) -> None:
     wire = wire_with(onprem_front_end=("bob",))
     online_conference(wire)
-    found = find(wire, tmp_path, ONLINE, homes={"alice": "onprem", "carol": "online"})["P1"]
+    both = Call(kind="conference", participants=("alice", "carol"), organiser="alice", host=host)
+    found = find(wire, tmp_path, both, homes={"alice": "onprem", "carol": "online"})["P1"]
     assert found.outcome == "broken"
-    assert "lives at conf of pool online, home of nobody in it" in found.reason
+    assert "lives at conf of pool online, though alice, who organised it, is homed in onprem" in found.reason
+
+
+def test_p1_is_left_open_where_nothing_says_who_organised_it(tmp_path: Path) -> None:
+    wire = Wire()
+    online_conference(wire)
+    found = find(wire, tmp_path, ONLINE.model_copy(update={"organiser": None}))["P1"]
+    assert found.outcome == "cannot tell"
+    assert "nothing says who organised it" in found.reason
 
 
 def test_p1_is_left_open_without_media(tmp_path: Path) -> None:
@@ -237,7 +248,7 @@ def test_p4_lets_a_user_outside_go_through_the_edge_and_nobody_inside(tmp_path: 
 def test_p6_is_broken_by_a_relay_inside_and_by_none_outside(tmp_path: Path) -> None:
     wire = wire_with(onprem_conference=("bob",))
     talk(wire, ("alice", "core", "bob"), (ALICE, 50000), (BOB, 50001))
-    alone = Call(kind="conference", participants=("alice",), host="onprem-conference")
+    alone = Call(kind="conference", participants=("alice",), organiser="alice")
     assert find(wire, tmp_path / "inside", alone, homes={"alice": "onprem"})["P6"].outcome == "holds"
     talk(wire, ("carol", "hotel-nat", "transit", "fw-inet", "core", "bob"), (CAROL, 50000), (BOB, 50003))
     found = find(wire, tmp_path / "outside", OWN, homes={"alice": "onprem", "carol": "onprem"})["P6"]
@@ -254,6 +265,42 @@ def test_expressroute_used_is_broken_by_signaling_over_the_internet(tmp_path: Pa
     found = find(wire, tmp_path, P2P)["ER+"]
     assert found.outcome == "broken"
     assert "over customer, internet, microsoft (inet, border" in found.reason
+
+
+def announced(*known_to: str) -> Wire:
+    """Return a wire whose plan has bob's own address known to routers of these kinds of segment, by BGP."""
+    plan = make_plan()
+    bob = next(node for node in plan.nodes if node.name == "bob")
+    at = bob.model_copy(update={"interfaces": (bob.interfaces[0].model_copy(update={"address": f"{BOB}/32"}),)})
+    routers = tuple(
+        bob.model_copy(update={"name": f"of-{kind}", "kind": "router", "segment_kind": kind, "interfaces": ()})
+        for kind in ("internet", "expressroute")
+    )
+    facts = [RouteFact(node=f"of-{kind}", prefix="0.0.0.0/0", via="10.9.0.1") for kind in ("internet", "expressroute")]
+    facts += [RouteFact(node=f"of-{kind}", prefix=f"{BOB}/32", via="10.9.0.1") for kind in known_to]
+    others = tuple(node for node in plan.nodes if node.name != "bob")
+    return Wire(plan=plan.model_copy(update={"nodes": (*others, at, *routers), "converged": tuple(facts)}))
+
+
+@pytest.mark.parametrize(
+    ("known_to", "outcome"),
+    [
+        (("internet",), "does not apply"),
+        (("internet", "expressroute"), "broken"),
+        (("expressroute",), "broken"),
+        ((), "broken"),
+    ],
+)
+def test_expressroute_used_asks_nothing_of_a_server_that_is_announced_on_the_internet_alone(
+    known_to: tuple[str, ...], outcome: str, tmp_path: Path
+) -> None:
+    wire = announced(*known_to)
+    way = ("fe", "ms", "transit", "fw-inet", "core", "bob")
+    wire.carry(way, (FE, 50010), (BOB, 5060), b"INVITE sip:bob@contoso.example SIP/2.0\r\n\r\n", tcp=Tcp(1, 1))
+    found = find(wire, tmp_path, P2P)["ER+"]
+    assert found.outcome == outcome
+    told = "not asked of a server that is announced on the Internet alone: signaling fe -> bob"
+    assert any(sentence.startswith(told) for sentence in found.evidence) == (outcome != "broken")
 
 
 def test_expressroute_used_asks_nothing_of_a_circuit_that_is_down(tmp_path: Path) -> None:

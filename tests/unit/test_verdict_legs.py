@@ -77,6 +77,23 @@ def test_silence_is_told_with_the_number_of_links_watched_and_only_where_it_is_p
     assert not [one for one in judged(unseen, tmp_path / "c", MEDIA_ER)["legs"][0]["evidence"] if "of internet" in one]
 
 
+def test_media_must_go_over_the_links_that_a_leg_names(tmp_path: Path) -> None:
+    def over(link: str) -> Leg:
+        return MEDIA_ER.model_copy(update={"over": (link,)})
+
+    right = judged(media(), tmp_path / "right", over("er"))
+    assert (right["verdict"], right["legs"][0]["expected"]["over"]) == ("PASS", ["er"])
+    wrong = judged(media(), tmp_path / "wrong", over("ms-edge2"))
+    assert wrong["verdict"] == "FAIL"
+    assert "5 packets did not cross link ms-edge2 (forward; first frame 1)" in wrong["reason"]
+    wire = Wire(make_plan(uncaptured=["ms-edge2"]))
+    for sequence in range(5):
+        media_by_er(wire, sequence=sequence)
+    blind = judged(wire, tmp_path / "blind", over("ms-edge2"))
+    assert blind["verdict"] == "INCONCLUSIVE"
+    assert "not all was seen on link ms-edge2 (forward), but capture of link ms-edge2" in blind["reason"]
+
+
 def test_signaling_is_followed_through_nat(tmp_path: Path) -> None:
     wire = Wire()
     signaling_by_er(wire)

@@ -47,25 +47,27 @@ def _words(each: Conversation) -> str:
 
 
 def judge_organiser(world: World) -> Finding:
-    """P1: the server that media goes to stands in a pool that is home to one who takes part."""
+    """P1: the server that media goes to stands in the pool that is home to who organised the conference."""
     joiners = list(_joiners(world))
     if not joiners:
         return not_applicable("no conference")
-    broken, held = [], []
+    broken, held, unknown = list[str](), list[str](), _silent(joiners)
     for one in joiners:
-        homes = {party.home for party in world.parties_of(one.call).values()}
+        organiser = one.call.organiser
+        home = world.scenario.parties[organiser].home if organiser is not None else None
         for each in one.spoken:
-            pool = world.pool_of(one.far_end(each))
-            at_home = sorted(name for name, party in world.parties_of(one.call).items() if party.home == pool)
+            server = one.far_end(each)
+            pool = world.pool_of(server)
             if pool is None:
-                broken.append(
-                    f"media of {one.name} went to {one.far_end(each)}, which is no pool's server: {_words(each)}"
-                )
-            elif pool not in homes:
-                broken.append(f"it lives at {one.far_end(each)} of pool {pool}, home of nobody in it: {_words(each)}")
+                broken.append(f"media of {one.name} went to {server}, which is no pool's server: {_words(each)}")
+            elif home is None:
+                unknown.append(f"it lives at {server} of {pool}, and nothing says who organised it: {_words(each)}")
+            elif pool != home:
+                what = f"{organiser}, who organised it, is homed in {home}"
+                broken.append(f"it lives at {server} of pool {pool}, though {what}: {_words(each)}")
             else:
-                held.append(f"it lives at {one.far_end(each)}, where {', '.join(at_home)} is homed: {_words(each)}")
-    return conclude(broken=broken, unknown=_silent(joiners), held=held)
+                held.append(f"it lives at {server}, where {organiser}, who organised it, is homed: {_words(each)}")
+    return conclude(broken=broken, unknown=unknown, held=held)
 
 
 def judge_hosting_server(world: World) -> Finding:
@@ -75,7 +77,7 @@ def judge_hosting_server(world: World) -> Finding:
         return not_applicable("no conference")
     broken, held = [], []
     for one in joiners:
-        hosts = world.roles.get(one.call.host or "", ())
+        hosts = world.hosts(one.call)
         for each in one.spoken:
             server = one.far_end(each)
             pool = world.pool_of(server)
@@ -93,11 +95,7 @@ def _is_online(world: World, node: str) -> bool:
 
 
 def _hosted(world: World, *, online: bool) -> list[_Joiner]:
-    return [
-        one
-        for one in _joiners(world)
-        if any(_is_online(world, node) == online for node in world.roles.get(one.call.host or "", ()))
-    ]
+    return [one for one in _joiners(world) if any(_is_online(world, node) == online for node in world.hosts(one.call))]
 
 
 def judge_edge_for_online(world: World) -> Finding:

@@ -101,6 +101,10 @@ class World:
         parties = {name: self.scenario.parties[name] for name in named if name is not None}
         return {name: party for name, party in parties.items() if self.kind(party.node) != "pstn"}
 
+    def hosts(self, call: Call) -> tuple[str, ...]:
+        """Return the servers that a call says it goes to."""
+        return self.roles.get(self.scenario.host_of(call) or "", ())
+
     def kind(self, node: str) -> str:
         """Return the kind of segment that a node stands in."""
         return self.run.network.nodes[node].segment_kind
