@@ -31,7 +31,7 @@ def test_p2p_internal_goes_from_host_to_host(rows: Runs) -> None:
 def test_p2p_external_says_which_edge_relayed_and_how_often(rows: Runs) -> None:
     relays = check_of(rows["online/p2p-external"], "relays")
     assert set(relays["observed"]) == {"alice -> carol", "carol -> alice"}
-    assert all(counts in ([1], [2]) for counts in relays["observed"].values())
+    assert all(counts == [1] for counts in relays["observed"].values())
     assert re.search(r"on-edge[12]", " ".join(relays["evidence"]))
 
 

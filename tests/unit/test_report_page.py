@@ -330,3 +330,12 @@ def test_every_cell_of_the_principles_leads_to_its_evidence(tmp_path: Path) -> N
 
 def test_a_run_without_principles_has_no_table_of_them(tmp_path: Path) -> None:
     assert 'id="principles"' not in page_of(tmp_path, P2P_INTERNAL)
+
+
+def test_a_leg_that_must_cross_a_link_says_which(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [P2P_EXTERNAL])
+    (verdict,) = run.glob("*/verdict.json")
+    told = json.loads(verdict.read_text(encoding="utf-8"))
+    told["legs"][0]["expected"]["over"] = ["ms-near-ms-far"]
+    verdict.write_text(json.dumps(told), encoding="utf-8")
+    assert "<br>over ms-near-ms-far</td>" in write_report(run).read_text(encoding="utf-8")
