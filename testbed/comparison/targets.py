@@ -70,7 +70,7 @@ def _is_beyond_chance(key: Key, rows: tuple[Document, Document], pair: Pair, lim
             return False
         if figure == "reordered_percent":
             return chance_of_losses(*pair.counts("reordered", "packets_left")) < CHANCE_LIMIT
-        return chance_of_runs(*pair.counts("lost", "packets_entered"), pair.lost_together) < CHANCE_LIMIT
+        return pair.died or chance_of_runs(*pair.counts("lost", "packets_entered"), pair.lost_together) < CHANCE_LIMIT
     if limits.late_ms:
         return False
     difference_ms = abs(values[1] - values[0])

@@ -113,6 +113,9 @@ def test_a_dead_stream_differs_from_one_that_arrived(tmp_path: Path) -> None:
     found = compare_runs(tmp_path / "before", tmp_path / "after")
     lost = [one for one in found.scenarios[0].figures if (one.what, one.name) == ("end to end", "audio")]
     assert [(one.before, one.after, one.is_different) for one in lost if one.figure == "lost"] == [(0, 100, True)]
+    missed = [change.what for change in found.scenarios[0].told if change.kind == "target"]
+    assert missed and all("loss" in what for what in missed)
+    assert not [note for note in found.scenarios[0].notes if "chance" in note]
 
 
 def test_a_gap_in_a_capture_may_hide_that_a_stream_arrived(tmp_path: Path) -> None:
