@@ -57,6 +57,8 @@ def _context(record: RunRecord) -> dict[str, Any]:
     rows = summary_rows(record)
     views = [scenario_view(scenario, row) for scenario, row in zip(record.scenarios, rows, strict=True)]
     counts = Counter(row.verdict for row in rows)
+    judged = Counter(one.entry.verdict for one in record.scenarios if one.control is None)
+    controls = [not one.control_fault for one in record.scenarios if one.control is not None]
     command = record.file.command
     return {
         "run": record.file,
@@ -64,6 +66,8 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "environment": facts(record.file.environment),
         "scenarios": views,
         "verdicts": [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]],
+        "tally": [(verdict, judged[verdict]) for verdict in VERDICTS if judged[verdict]],
+        "controls": controls,
         "marks": MARKS,
         **_charts(record),
         "principle_rules": principle_rules(record),

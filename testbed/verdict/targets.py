@@ -97,7 +97,7 @@ def _outcome(figure: str, limit: float, observed: _Observed, part: Document, tru
     if observed.value is None:
         return "unknown", observed.note
     if trust.late:
-        return "unknown", f"the rig was too slow: {trust.late[0]}"
+        return "unknown", f"the rig was not to be trusted: {trust.late[0]}"
     if gaps := [f"capture of {link} {trust.incomplete[link]}" for link in part["links"] if link in trust.incomplete]:
         return "unknown", gaps[0]
     if observed.value >= limit:

@@ -137,7 +137,15 @@ def test_a_negative_control_tells_whether_it_turned_red_for_the_right_reason(tmp
         page = page_of(tmp_path / str(index), wrong)
         assert "it does not." in page
         assert '<br><span class="differs">not as its file says</span>' in page
-    assert "Negative control" not in page_of(tmp_path / "green", P2P_INTERNAL)
+        assert "1 otherwise than its file says" in page
+    assert "egative control" not in page_of(tmp_path / "green", P2P_INTERNAL)
+
+
+def test_the_head_counts_scenarios_by_verdict_and_controls_by_their_file(tmp_path: Path) -> None:
+    page = " ".join(page_of(tmp_path, P2P_INTERNAL, NOT_ANNOUNCED).split())
+    head = page[page.index("<h1>") : page.index('<dl class="dateline"')]
+    assert "1 scenario:" in head and "FAIL" not in head
+    assert '1 negative control: <span class="tally">all as their files say</span>' in head
 
 
 def test_a_degraded_run_says_so_and_why(tmp_path: Path) -> None:
