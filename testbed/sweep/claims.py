@@ -30,6 +30,8 @@ class Plot(_Part):
     "Column that tells lines apart."
     x_title: str
     y_title: str
+    none: str | None = None
+    "What a row without a number for *y* means: such rows are crosses at the top, or left out without these words."
 
     def faults(self, columns: Mapping[str, Column]) -> Iterator[str]:
         """Yield what the table, of these columns, cannot give."""

@@ -24,6 +24,8 @@ _SUMMARIES: Final[dict[str, Callable[[Sequence[float]], float]]] = {
     "median": statistics.median, "mean": statistics.fmean, "sum": math.fsum, "least": min, "greatest": max,
 }  # fmt: skip
 _COLOURS: Final = ("#2563a8", "#c2571a", "#3a7d44", "#7a4ea3", "#8a6d1b", "#5b6470")
+_DASHES: Final = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [12, 4], [4, 2])
+"So that lines that lie on each other are all seen."
 _INK: Final = "#333a42"
 PLOT_FILE: Final = "plot.svg"
 
@@ -93,10 +95,14 @@ def chart(plot: Plot, rows: Sequence[Row], title: str) -> dict[str, Any]:
     numbers = [number_of(row.get(plot.x)) for row in rows]
     is_scale = all(number is not None for number in numbers)
     points = [
-        {"x": number if is_scale else str(row.get(plot.x)), "y": value, "series": str(row.get(plot.series or "", ""))}
+        {
+            "x": number if is_scale else str(row.get(plot.x)),
+            "y": number_of(row.get(plot.y)),
+            "series": str(row.get(plot.series or "", "")),
+        }
         for row, number in zip(rows, numbers, strict=True)
-        if (value := number_of(row.get(plot.y))) is not None
     ]
+    without = [point for point in points if point["y"] is None and plot.none]
     x: dict[str, Any] = {"field": "x", "title": plot.x_title, "type": "quantitative" if is_scale else "nominal"}
     if not is_scale:
         x |= {"sort": names, "axis": {"labelAngle": 0, "labelLimit": 220}}
@@ -112,11 +118,11 @@ def chart(plot: Plot, rows: Sequence[Row], title: str) -> dict[str, Any]:
     median = {"type": "line", "strokeWidth": 2} if is_scale else {"type": "tick", "thickness": 3, "width": 46}
     return {
         "$schema": SCHEMA,
-        "title": {"text": title, "anchor": "start", "color": _INK},
+        "title": {"text": title, "anchor": "start", "color": _INK, "offset": 12, **_legend_of_none(plot)},
         "width": 560,
         "height": 280,
         "background": "#ffffff",
-        "data": {"values": points},
+        "data": {"values": [point for point in points if point["y"] is not None]},
         "config": {"view": {"stroke": None}, "axis": {"labelColor": _INK, "titleColor": _INK, "gridColor": "#e3e6ea"}},
         "encoding": {"x": x, "y": y, "color": colour},
         "layer": [
@@ -124,8 +130,28 @@ def chart(plot: Plot, rows: Sequence[Row], title: str) -> dict[str, Any]:
                 "mark": {"type": "point", "filled": True, "opacity": 0.65, "size": 45},
                 "encoding": {"shape": {**colour, "scale": {"domain": series}}},
             },
-            {"mark": median, "encoding": {"y": {**y, "aggregate": "median"}}},
+            {
+                "mark": median,
+                "encoding": {
+                    "y": {**y, "aggregate": "median"},
+                    "strokeDash": {**colour, "scale": {"domain": series, "range": list(_DASHES)}},
+                },
+            },
+            *(_crosses([x for x in without if x["series"] == one], place) for place, one in enumerate(series)),
         ],
+    }
+
+
+def _legend_of_none(plot: Plot) -> dict[str, Any]:
+    return {"subtitle": f"\N{MULTIPLICATION SIGN} {plot.none}", "subtitleColor": _INK} if plot.none else {}
+
+
+def _crosses(points: Sequence[Mapping[str, Any]], place: int) -> dict[str, Any]:
+    """Return the layer of one series' rows without a number, in a line of their own at the top of the plot."""
+    return {
+        "data": {"values": list(points)},
+        "mark": {"type": "text", "text": "\N{MULTIPLICATION SIGN}", "fontSize": 18, "fontWeight": "bold"},
+        "encoding": {"y": {"value": 8 + 16 * place}},
     }
 
 

@@ -116,6 +116,11 @@ def test_a_plot_has_a_point_for_each_row_with_a_number_and_is_drawn(tmp_path: Pa
     assert [(point["x"], point["y"], point["series"]) for point in drawn["data"]["values"]] == [
         (1.0, 20.0, "UDP"), (1.0, 90.0, "TCP"),
     ]  # fmt: skip
+    assert not any("text" in layer["mark"] for layer in drawn["layer"] if layer.get("data", {}).get("values"))
+    marked = chart(plot.model_copy(update={"none": "nobody was heard"}), rows, "A title")
+    crosses = [point for layer in marked["layer"] for point in layer.get("data", {"values": []})["values"]]
+    assert crosses == [{"x": 5.0, "y": None, "series": "TCP"}]
+    assert marked["title"]["subtitle"].endswith("nobody was heard")
     names = chart(plot.model_copy(update={"x": "way"}), rows, "A title")["encoding"]["x"]
     assert (names["type"], names["sort"]) == ("nominal", ["UDP", "TCP"])
     write_plot(plot, rows, "A title", tmp_path / "plot.svg")
